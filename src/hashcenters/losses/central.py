@@ -1,0 +1,224 @@
+"""Central similarity: pull every sample to its hash center."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hashcenters.centers.randomness import check_seed
+from hashcenters.centers.semantic import majority_vote, tie_table
+from hashcenters.checks import check_centers, check_labels, check_logits, require
+
+__all__ = ["CentralSimilarityLoss", "central_similarity_loss"]
+
+Reduction = Literal["mean", "sum", "none"]
+
+# What rounding may add to a relaxed code of length 1.
+_TOLERANCE = 1e-3
+
+
+def central_similarity_loss(
+    logits: Tensor,
+    target_codes: Tensor,
+    *,
+    quantization_weight: float = 1e-4,
+    from_logits: bool = True,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    r"""Compute the central similarity loss of logits to a target code for every sample.
+
+    With h = sigmoid(2z) = (1 + tanh z)/2 and the target bit c' in {0, 1}, averaged over bits and batch:
+
+    * L_C = -[c' log h + (1 - c') log(1 - h)] (Eq. 3 with the minus sign that the paper forgot);
+    * L_Q = log cosh(\|2h - 1\| - 1) (Eq. 4);
+    * L_T = L_C + quantization_weight * L_Q (Eq. 5; Eq. 3 divides by n_bits and Eq. 4 does not, so
+      quantization_weight is n_bits times the paper's λ₁).
+
+    Both terms are computed from z without forming h, in float32 (float64 stays float64), also under autocast: they and
+    their gradients are right for saturated codes, where logarithms of a rounded h are not.
+
+    Args:
+        logits: float (N, n_bits), unbounded; with ``from_logits=False`` relaxed codes tanh z in [-1, 1].
+        target_codes: float (N, n_bits) of ±1.
+        quantization_weight: weight of L_Q, at least 0.
+        from_logits: whether ``logits`` are logits or relaxed codes. Relaxed codes are for models that end in tanh: a
+            saturated one has lost its gradient.
+        reduction: ``"mean"`` over samples, ``"sum"`` over samples, or ``"none"``. A sample's loss is a mean over bits.
+
+    Returns:
+        float32 (float64 for float64 logits) scalar, or (N,) with ``reduction="none"``.
+
+    Raises:
+        TypeError: an input is not a floating-point tensor.
+        ValueError: shapes that differ, NaN, target codes other than ±1, relaxed codes outside [-1, 1], the mean of an
+            empty batch, or a bad option. On CUDA and under ``torch.compile``, values that break a rule are a
+            RuntimeError.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, -1.0], [0.0, 3.0]])
+        >>> target_codes = torch.tensor([[1.0, -1.0], [1.0, 1.0]])
+        >>> central_similarity_loss(logits, target_codes)
+        tensor(0.2102)
+        >>> central_similarity_loss(logits, target_codes, reduction="none")
+        tensor([0.0725, 0.3478])
+        >>> central_similarity_loss(logits.tanh(), target_codes, from_logits=False)
+        tensor(0.2102)
+    """
+    _check_options(quantization_weight, reduction)
+    if not isinstance(target_codes, Tensor) or not target_codes.is_floating_point():
+        got = target_codes.dtype if isinstance(target_codes, Tensor) else type(target_codes).__name__
+        raise TypeError(f"target_codes must be a floating-point tensor of shape (N, n_bits), got {got}")
+    if target_codes.ndim != 2:
+        raise ValueError(f"target_codes must have shape (N, n_bits), got {tuple(target_codes.shape)}")
+    check_logits(logits, target_codes.shape[1])
+    if logits.shape != target_codes.shape:
+        raise ValueError(
+            f"logits and target_codes must have the same shape, got {tuple(logits.shape)} and "
+            f"{tuple(target_codes.shape)}"
+        )
+    require((target_codes.abs() == 1).all(), "target_codes must hold only -1 and +1")
+    return _loss(logits, target_codes, quantization_weight, from_logits, reduction)
+
+
+class CentralSimilarityLoss(nn.Module):
+    r"""Central similarity quantization: pull every sample to the hash center of its label, or of its set of labels.
+
+    Called as ``loss(logits, labels)``. The terms are those of :func:`central_similarity_loss`; the target of a sample
+    is its class's center, or with multi-hot labels the majority vote of its classes' centers, draws decided as in
+    :func:`hashcenters.multilabel_centers`.
+
+    Args:
+        centers: float (n_classes, n_bits) of ±1.
+        quantization_weight: weight of L_Q, at least 0 (n_bits times the paper's λ₁).
+        from_logits: True for unbounded logits z, False for relaxed codes tanh z in [-1, 1].
+        reduction: ``"mean"`` or ``"sum"`` over samples, or ``"none"``; a sample's loss is a mean over bits.
+        seed: 0..2**63 - 1; decides draws between the classes of a sample.
+
+    Attributes:
+        centers: buffer, float32 (n_classes, n_bits).
+        seed: buffer, int64 scalar.
+        tie_bits: buffer, uint8 (n_classes, n_bits), see :func:`hashcenters.centers.tie_table`. All three are in
+            ``state_dict``, so a reloaded loss has the same targets, whatever it was constructed with.
+
+    Shape:
+        * logits: float (N, n_bits).
+        * labels: int64 (N,), or multi-hot (N, n_classes) bool, integer or float, every row with at least one class.
+        * returns: scalar, or (N,) with ``reduction="none"``; float32, or float64 for float64 logits.
+
+    Raises:
+        TypeError: centers, logits or labels of a wrong type.
+        ValueError: centers other than ±1, a bad option, shapes that do not fit, NaN, labels out of range, a row without
+            labels (the message names such rows), relaxed codes outside [-1, 1], or the mean of an empty batch. On CUDA
+            and under ``torch.compile``, values that break a rule are a RuntimeError.
+
+    Example:
+        >>> from hashcenters.centers import HashCenterGenerator
+        >>> loss = CentralSimilarityLoss(HashCenterGenerator(4)(3))
+        >>> loss
+        CentralSimilarityLoss(n_classes=3, n_bits=4, quantization_weight=0.0001, from_logits=True, reduction='mean',
+        seed=0)
+        >>> logits = torch.tensor([[2.0, -1.0, 2.0, -1.0], [1.0, 1.0, 1.0, 1.0]])
+        >>> loss(logits, torch.tensor([1, 0]))
+        tensor(0.0997)
+        >>> loss(logits, torch.tensor([[0, 1, 0], [1, 1, 1]]))
+        tensor(0.3497)
+    """
+
+    centers: Tensor
+    seed: Tensor
+    tie_bits: Tensor
+
+    def __init__(
+        self,
+        centers: Tensor,
+        *,
+        quantization_weight: float = 1e-4,
+        from_logits: bool = True,
+        reduction: Reduction = "mean",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_centers(centers)
+        _check_options(quantization_weight, reduction)
+        seed = check_seed(seed)
+        self.quantization_weight = quantization_weight
+        self.from_logits = from_logits
+        self.reduction: Reduction = reduction
+        self.register_buffer("centers", centers.detach().to(torch.float32, copy=True))
+        self.register_buffer("seed", torch.tensor(seed, device=centers.device))
+        self.register_buffer("tie_bits", tie_table(*centers.shape, seed=seed).to(centers.device))
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of logits (N, n_bits) for labels (N,) or (N, n_classes)."""
+        n_classes, n_bits = self.centers.shape
+        check_logits(logits, n_bits)
+        check_labels(labels, n_classes, n_rows=logits.shape[0])
+        if labels.ndim == 1:
+            target_codes = self.centers[labels.to(torch.int64)]
+        else:
+            target_codes = majority_vote(labels, self.centers, self.tie_bits)
+        return _loss(logits, target_codes, self.quantization_weight, self.from_logits, self.reduction)
+
+    def extra_repr(self) -> str:
+        """Show sizes and options."""
+        n_classes, n_bits = self.centers.shape
+        return (
+            f"n_classes={n_classes}, n_bits={n_bits}, quantization_weight={self.quantization_weight}, "
+            f"from_logits={self.from_logits}, reduction={self.reduction!r}, seed={int(self.seed)}"
+        )
+
+
+def _check_options(quantization_weight: float, reduction: str) -> None:
+    if not 0 <= quantization_weight < math.inf:
+        raise ValueError(f"quantization_weight must be finite and at least 0, got {quantization_weight}")
+    if reduction not in get_args(Reduction):
+        raise ValueError(f"reduction must be one of {', '.join(map(repr, get_args(Reduction)))}, got {reduction!r}")
+
+
+def _loss(logits: Tensor, target_codes: Tensor, weight: float, from_logits: bool, reduction: Reduction) -> Tensor:
+    """Compute the loss of checked inputs."""
+    if reduction == "mean" and logits.shape[0] == 0:
+        raise ValueError(
+            'logits must hold at least one sample to take a mean; skip empty batches or use reduction="sum"'
+        )
+    with torch.autocast(logits.device.type, enabled=False):
+        values = logits if logits.dtype == torch.float64 else logits.to(torch.float32)
+        targets = target_codes.to(values.dtype)
+        terms = _terms_of_logits(values, targets, weight) if from_logits else _terms_of_codes(values, targets, weight)
+        if reduction == "mean":
+            return terms.mean()
+        samples = terms.mean(dim=1)
+        return samples.sum() if reduction == "sum" else samples
+
+
+def _terms_of_logits(logits: Tensor, target_codes: Tensor, weight: float) -> Tensor:
+    """L_C + weight * L_Q of every bit: softplus(-2zc) is binary cross-entropy of sigmoid(2z) for c = ±1."""
+    exponent = (logits * target_codes) * -2
+    central = F.softplus(exponent, threshold=40)  # log1p(exp(x)), and x where float64 cannot tell them apart
+    if weight == 0:
+        return central
+    gap = torch.sigmoid(-exponent.abs()) * 2  # 1 - |tanh z|
+    return torch.add(central, _log_sech_squared(gap), alpha=-weight / 2)
+
+
+def _terms_of_codes(codes: Tensor, target_codes: Tensor, weight: float) -> Tensor:
+    """L_C + weight * L_Q of every bit, with h = (1 + y)/2."""
+    length = codes.abs()
+    require(
+        (length <= 1 + _TOLERANCE).all(),
+        "logits must lie in [-1, 1] with from_logits=False, got one outside; pass from_logits=True for logits",
+    )
+    agreement = (codes * target_codes).clamp(min=torch.finfo(codes.dtype).eps - 1)  # a code that is all wrong: not inf
+    central = math.log(2) - torch.log1p(agreement)
+    return central if weight == 0 else torch.add(central, _log_sech_squared(1 - length), alpha=-weight / 2)
+
+
+def _log_sech_squared(gap: Tensor) -> Tensor:
+    """Return -2 log cosh of values in [0, 1], precise also near 0: 1 / cosh² = 1 - tanh²."""
+    # log1p(2 sinh²(gap / 2)) is as precise, but sinh takes ten times as long on the CPU.
+    tanh = torch.tanh(gap)
+    return torch.log1p(-(tanh * tanh))

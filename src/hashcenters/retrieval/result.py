@@ -1,0 +1,133 @@
+"""What an evaluation found, and how it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+from torch import Tensor
+
+__all__ = ["APDenominator", "PrecisionRecall", "RetrievalResult"]
+
+APDenominator: TypeAlias = Literal["retrieved", "relevant", "min"]
+
+
+class PrecisionRecall(NamedTuple):
+    """The precision-recall curve by radius, float64 (n_bits + 1,) each: everything within radius r is retrieved.
+
+    Attributes:
+        precision: averaged over the queries whose ball is not empty; NaN where all balls are empty.
+        recall: averaged over all evaluated queries.
+    """
+
+    precision: Tensor
+    recall: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class RetrievalResult:
+    """What :meth:`hashcenters.HammingRetrievalEvaluator.compute` found. Values are shares in 0..1.
+
+    Means run over the evaluated queries: those that have a label, ``n_queries - n_without_labels`` of them.
+
+    Attributes:
+        map: mean average precision of the first ``top_k``, expected over all orders of tied items.
+        map_best: its highest value over tie orders, chosen query by query.
+        map_worst: its lowest value.
+        precision_at_n: float64 (min(top_k, n_database),), expected precision of the first n; element n - 1 is for n.
+        recall_at_n: the same for recall.
+        precision_recall: precision and recall by radius 0..n_bits.
+        precision_within_radius: float64 (n_bits + 1,), precision in the ball of each radius, where an empty ball
+            counts 0.
+        recall_within_radius: float64 (n_bits + 1,), recall in the ball of each radius.
+        empty_share: float64 (n_bits + 1,), share of queries whose ball is empty.
+        n_queries: number of queries given.
+        n_without_labels: queries left out because they have no label.
+        n_without_relevant: evaluated queries that no database item is relevant to; they count 0.
+        n_database: number of database items given.
+        n_bits: code length.
+        top_k: cut of ``map`` and of the curves at n; None for all items.
+        radius: the radius that :meth:`as_dict` and printing report; beyond n_bits, all items are inside.
+        ap_denominator: what average precision divides by.
+    """
+
+    map: float
+    map_best: float
+    map_worst: float
+    precision_at_n: Tensor
+    recall_at_n: Tensor
+    precision_recall: PrecisionRecall
+    precision_within_radius: Tensor
+    recall_within_radius: Tensor
+    empty_share: Tensor
+    n_queries: int
+    n_without_labels: int
+    n_without_relevant: int
+    n_database: int
+    n_bits: int
+    top_k: int | None
+    radius: int
+    ap_denominator: APDenominator
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the scalars under readable keys, for a logger or a JSON file.
+
+        Returns:
+            Plain floats: ``map@k``, ``map_best@k``, ``map_worst@k`` (``map`` alone where top_k is None),
+            ``precision@n`` and ``recall@n`` at n = 1 and at the last n, ``precision@r2``, ``recall@r2`` and
+            ``empty@r2`` for radius 2, and the counts.
+
+        Example:
+            >>> import torch
+            >>> from hashcenters import HammingRetrievalEvaluator
+            >>> evaluator = HammingRetrievalEvaluator(8, top_k=2)
+            >>> codes = torch.tensor([[-1.0] * 8, [1.0] * 8])
+            >>> evaluator.add_database(codes, torch.tensor([0, 1]))
+            >>> evaluator.add_queries(codes, torch.tensor([0, 1]))
+            >>> evaluator.compute().as_dict()["map@2"]
+            1.0
+        """
+        cut = "" if self.top_k is None else f"@{self.top_k}"
+        at = min(self.radius, self.n_bits)
+        scalars = {f"map{cut}": self.map, f"map_best{cut}": self.map_best, f"map_worst{cut}": self.map_worst}
+        for n in (1, len(self.precision_at_n)):
+            scalars[f"precision@{n}"] = float(self.precision_at_n[n - 1])
+            scalars[f"recall@{n}"] = float(self.recall_at_n[n - 1])
+        return scalars | {
+            f"precision@r{self.radius}": float(self.precision_within_radius[at]),
+            f"recall@r{self.radius}": float(self.recall_within_radius[at]),
+            f"empty@r{self.radius}": float(self.empty_share[at]),
+            "n_queries": float(self.n_queries),
+            "n_without_labels": float(self.n_without_labels),
+            "n_without_relevant": float(self.n_without_relevant),
+            "n_database": float(self.n_database),
+        }
+
+    def __str__(self) -> str:
+        cut = "" if self.top_k is None else f"@{self.top_k}"
+        at, last = min(self.radius, self.n_bits), len(self.precision_at_n)
+        span = f"{self.map_worst:.4f} to {self.map_best:.4f} by the order of ties"
+        empty = f"{self.empty_share[at]:.1%} of the balls are empty"
+        rows = [(f"mAP{cut}", self.map, span)]
+        rows += [(f"precision@{n}", float(self.precision_at_n[n - 1]), "") for n in sorted({1, last})]
+        rows += [(f"recall@{last}", float(self.recall_at_n[-1]), "")]
+        rows += [(f"precision, radius {self.radius}", float(self.precision_within_radius[at]), empty)]
+        rows += [(f"recall, radius {self.radius}", float(self.recall_within_radius[at]), "")]
+        width = max(len(name) for name, _, _ in rows)
+        lines = [
+            f"{self.n_queries} queries, {self.n_database} items, {self.n_bits} bits, "
+            f"AP divided by {_DIVISORS[self.ap_denominator]}"
+        ]
+        lines += [f"  {name:<{width}}  {value:.4f}  {note}".rstrip() for name, value, note in rows]
+        if self.n_without_labels:
+            lines.append(f"  {self.n_without_labels} queries without labels left out")
+        if self.n_without_relevant:
+            lines.append(f"  {self.n_without_relevant} queries without relevant items count 0")
+        return "\n".join(lines)
+
+
+_DIVISORS: dict[APDenominator, str] = {
+    "retrieved": "the relevant items retrieved",
+    "relevant": "all relevant items",
+    "min": "min(top_k, relevant items)",
+}

@@ -1,0 +1,129 @@
+"""The slow, obvious versions that the library is checked against."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import torch
+
+
+def hadamard_by_definition(order):
+    """Sylvester's matrix of a power of two: entry (i, j) is (-1) to the number of ones that i and j share."""
+    return [[(-1) ** bin(i & j).count("1") for j in range(order)] for i in range(order)]
+
+
+def algorithm_1(n_classes, n_bits, seed):
+    """Algorithm 1 of the paper, one iteration a center, with the library's source of random words."""
+    words = np.random.Philox(np.random.SeedSequence(seed, spawn_key=(1,)))
+    is_power_of_two = n_bits in [2**n for n in range(20)]
+    h_k = hadamard_by_definition(n_bits) if is_power_of_two else None
+    h_2k = h_k + [[-entry for entry in row] for row in h_k] if is_power_of_two else None
+    centers = []
+    for i in range(n_classes):
+        if n_classes <= n_bits and is_power_of_two:
+            center = h_k[i]
+        elif n_bits < n_classes <= 2 * n_bits and is_power_of_two:
+            center = h_2k[i]
+        else:
+            keys = [int(words.random_raw()) for _ in range(n_bits)]
+            coin = int(words.random_raw()) % 2
+            shuffled = sorted(range(n_bits), key=keys.__getitem__)
+            n_ones = (n_bits + coin) // 2
+            center = [1 if position in shuffled[:n_ones] else -1 for position in range(n_bits)]
+        centers.append(center)
+    return torch.tensor(centers, dtype=torch.float32)
+
+
+def nearest_center_by_loop(bits, centers):
+    """Class and Hamming distance of the nearest center for every row of bools, the lowest class among equals."""
+    result = []
+    for row in bits.tolist():
+        distances = [sum(bit != (c > 0) for bit, c in zip(row, center, strict=True)) for center in centers.tolist()]
+        result.append((distances.index(min(distances)), min(distances)))
+    return result
+
+
+def semantic_center_by_loop(classes, centers, tie_bits):
+    """Vote of a list of classes bit by bit, draws by the parity of the classes' tie bits."""
+    result = []
+    for j in range(centers.shape[1]):
+        vote = sum(int(centers[c, j]) for c in classes)
+        coin = sum(int(tie_bits[c, j]) for c in classes) % 2
+        result.append(1.0 if vote > 0 or (vote == 0 and coin == 1) else -1.0)
+    return result
+
+
+def central_similarity_by_equations(logits, target_codes, weight):
+    """Loss of every sample from Eqs. 3 (with its minus sign) to 5, means over bits, in float64 by the letter."""
+    losses = []
+    for row, target in zip(logits.double().tolist(), target_codes.tolist(), strict=True):
+        central = quantization = 0.0
+        for z, code in zip(row, target, strict=True):
+            h, bit = (1 + math.tanh(z)) / 2, (code + 1) / 2
+            central -= bit * math.log(h) + (1 - bit) * math.log(1 - h)
+            quantization += math.log(math.cosh(abs(2 * h - 1) - 1))
+        losses.append((central + weight * quantization) / len(row))
+    return torch.tensor(losses, dtype=torch.float64)
+
+
+def histograms_by_loop(query_bits, database_bits, is_relevant):
+    """Items and relevant items at each distance, pair by pair; ``is_relevant(i, j)`` tells of query i and item j."""
+    n_bits = query_bits.shape[1]
+    items = np.zeros((len(query_bits), n_bits + 1), dtype=np.int64)
+    relevant = np.zeros_like(items)
+    for i, query in enumerate(query_bits):
+        for j, item in enumerate(database_bits):
+            distance = int((query != item).sum())
+            items[i, distance] += 1
+            relevant[i, distance] += is_relevant(i, j)
+    return items, relevant
+
+
+def average_precision_of_list(hits, top_k, denominator):
+    """AP of one ranked list of 0 and 1 from its definition."""
+    cut = hits if top_k is None else hits[:top_k]
+    total = sum(sum(cut[: i + 1]) / (i + 1) for i, hit in enumerate(cut) if hit)
+    divisor = {"retrieved": sum(cut), "relevant": sum(hits), "min": min(len(cut), sum(hits))}[denominator]
+    return total / divisor if divisor else 0.0
+
+
+def lists_of_all_permutations(items, relevant):
+    """The ranked list of hits for every permutation of one query's database: a stable sort of each by distance."""
+    database = [(d, int(i < p)) for d, (n, p) in enumerate(zip(items, relevant, strict=True)) for i in range(n)]
+    return [[hit for _, hit in sorted(order, key=lambda item: item[0])] for order in itertools.permutations(database)]
+
+
+def lists_of_all_tie_orders(items, relevant):
+    """The ranked lists of hits, each once: every way to place the relevant items of each bucket in it."""
+    buckets = []
+    for n, p in zip(items, relevant, strict=True):
+        buckets.append([[int(i in places) for i in range(n)] for places in itertools.combinations(range(n), p)])
+    return [list(itertools.chain(*choice)) for choice in itertools.product(*buckets)]
+
+
+def expected_average_precision_by_sums(items, relevant, top_k):
+    """Expected AP of one query over the relevant items retrieved, by the sums of design and ``math.comb``."""
+    before = hits = 0
+    total = 0.0
+    for n, p in zip(items, relevant, strict=True):
+        places = min(n, top_k - before)
+        if places < n:
+            value = 0.0
+            for x in range(max(0, places - n + p), min(places, p) + 1):
+                chance = math.comb(p, x) * math.comb(n - p, places - x) / math.comb(n, places)
+                if hits + x:
+                    value += chance * (total + bucket_by_sum(before, hits, places, x)) / (hits + x)
+            return value
+        total += bucket_by_sum(before, hits, n, p)
+        before, hits = before + n, hits + p
+    return total / hits if hits else 0.0
+
+
+def bucket_by_sum(before, hits, n, p):
+    """What n tied items, p of them relevant, are expected to add to AP's numerator after ``before`` items."""
+    if p == 0:
+        return 0.0
+    rise = (p - 1) / (n - 1) if n > 1 else 0.0
+    return p / n * math.fsum((hits + 1 + (i - 1) * rise) / (before + i) for i in range(1, n + 1))

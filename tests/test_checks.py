@@ -1,0 +1,89 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from hashcenters.checks import check_centers, check_count, check_finite, check_labels, check_logits, require
+
+
+def test_require_speaks_only_when_broken():
+    require(torch.tensor(True), "quiet")
+    with pytest.raises(ValueError, match="loud"):
+        require(torch.tensor(False), "loud")
+
+
+def test_require_becomes_a_device_assertion_when_compiled():
+    def step(x):
+        require((x > 0).all(), "x must be positive")
+        return x + 1
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    assert compiled(torch.ones(3)).tolist() == [2, 2, 2]
+    with pytest.raises(RuntimeError, match="x must be positive"):
+        compiled(-torch.ones(3))
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3)])
+def test_count_takes_every_integer(value):
+    assert check_count(value, "n_bits") == 3
+
+
+@pytest.mark.parametrize("value", [True, 3.0, "3", None])
+def test_count_refuses_other_types(value):
+    with pytest.raises(TypeError, match=re.escape(f"n_bits must be an int, got {value!r}")):
+        check_count(value, "n_bits")
+
+
+def test_count_refuses_small_numbers():
+    with pytest.raises(ValueError, match="n_bits must be at least 1, got 0"):
+        check_count(0, "n_bits")
+    with pytest.raises(ValueError, match="radius must be at least 0, got -1"):
+        check_count(-1, "radius", least=0)
+
+
+def test_nan_is_refused_and_infinity_is_not():
+    check_finite(torch.tensor([float("inf")]), "logits")
+    with pytest.raises(ValueError, match="logits contain NaN"):
+        check_finite(torch.tensor([0.0, float("nan")]), "logits")
+
+
+def test_logits():
+    check_logits(torch.zeros(0, 8), 8)
+    with pytest.raises(TypeError, match=r"logits must be a floating-point tensor of shape \(N, 8\), got torch.int64"):
+        check_logits(torch.zeros(2, 8, dtype=torch.int64), 8)
+    with pytest.raises(TypeError, match="got ndarray"):
+        check_logits(np.zeros((2, 8)), 8)
+    with pytest.raises(ValueError, match=r"logits must have shape \(N, n_bits=8\), got \(2, 9\)"):
+        check_logits(torch.zeros(2, 9), 8)
+    with pytest.raises(ValueError, match="codes contain NaN"):
+        check_logits(torch.full((2, 8), float("nan")), 8, "codes")
+
+
+def test_centers():
+    check_centers(torch.ones(3, 4))
+    with pytest.raises(TypeError, match="centers must be a floating-point tensor.*got torch.int8"):
+        check_centers(torch.ones(3, 4, dtype=torch.int8))
+    with pytest.raises(ValueError, match=r"centers must have shape .* got \(0, 4\)"):
+        check_centers(torch.ones(0, 4))
+    with pytest.raises(ValueError, match="centers must hold only -1 and"):
+        check_centers(torch.zeros(3, 4))
+
+
+def test_labels():
+    check_labels(torch.tensor([0, 2], dtype=torch.uint8), 3)
+    check_labels(torch.tensor([[True, False, True]]), 3, n_rows=1)
+    check_labels(torch.tensor([[1.0, 0.0, 1.0]]), 3, n_rows=1)
+    with pytest.raises(TypeError, match="labels must be a tensor, got list"):
+        check_labels([0, 1], 3)
+    with pytest.raises(ValueError, match=r"labels must have one row a sample: 5 samples, labels of shape \(2,\)"):
+        check_labels(torch.tensor([0, 1]), 3, n_rows=5)
+    with pytest.raises(TypeError, match="class indices and must be int64, got torch.float32"):
+        check_labels(torch.tensor([0.0]), 3)
+    for wrong in (-1, 3):
+        with pytest.raises(ValueError, match=r"labels must lie in 0..2 \(n_classes=3\)"):
+            check_labels(torch.tensor([0, wrong]), 3)
+    with pytest.raises(ValueError, match="multi-hot labels must hold only 0 and 1"):
+        check_labels(torch.tensor([[0, 2, 0]]), 3)
+    with pytest.raises(ValueError, match=r"multi-hot \(N, n_classes=3\), got \(2, 4\)"):
+        check_labels(torch.zeros(2, 4), 3)

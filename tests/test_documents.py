@@ -1,0 +1,54 @@
+"""Every Python block of the README and of the docs runs, page by page, in order."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def what_the_reader_has() -> dict[str, object]:
+    """A backbone, loaders and codes: what the pages take for granted."""
+    codes = torch.sign(torch.randn(60, 64))
+    labels = torch.arange(60) % 10
+    batches = [(torch.randn(8, 3, 4, 4), torch.arange(8) % 10) for _ in range(2)]
+    return {
+        "backbone": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 512)),
+        "train_loader": batches,
+        "database_loader": batches,
+        "query_loader": batches,
+        "images": batches[0][0],
+        "labels": batches[0][1],
+        "database_codes": codes[:50],
+        "database_labels": labels[:50],
+        "query_codes": codes[50:],
+        "query_labels": labels[50:],
+    }
+
+
+PAGES_WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_python_blocks_run(page, capsys):
+    namespace = what_the_reader_has()
+    for block in BLOCK.findall(page.read_text(encoding="utf-8")):
+        exec(compile(block, str(page), "exec"), namespace)
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.close("all")
+
+
+def test_readme_snippet_fits_twelve_lines():
+    snippet = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))[0]
+    assert "CentralSimilarityLoss" in snippet
+    assert len([line for line in snippet.splitlines() if line.strip()]) <= 12
+
+
+def test_relative_links_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
