@@ -44,7 +44,7 @@ def small_mnist(limit: int | None, seed: int) -> tuple[TensorDataset, TensorData
 
 def full_mnist(limit: int | None) -> tuple[TensorDataset, TensorDataset]:
     """Return MNIST as torchvision knows it: 60,000 digits to train on, 10,000 queries."""
-    from torchvision.datasets import MNIST  # type: ignore[import-untyped]
+    from torchvision.datasets import MNIST
 
     try:
         train, queries = (MNIST("data", train=part, download=True) for part in (True, False))

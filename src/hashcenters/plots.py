@@ -419,8 +419,9 @@ def _stratified(classes: NDArray[Any], max_items: int, seed: int) -> NDArray[np.
 def _part_of_a_bit(count: int, seed: int) -> NDArray[np.float64]:
     """Return a symmetric matrix of random numbers in [0, 1), the diagonal 0."""
     words = np.random.Philox(seed).random_raw((count, count))
-    upper: NDArray[np.float64] = np.triu((words >> np.uint64(11)) * 2.0**-53, k=1)
-    return upper + upper.T
+    upper = np.triu((words >> np.uint64(11)) * 2.0**-53, k=1)
+    both: NDArray[np.float64] = upper + upper.T
+    return both
 
 
 def _styles(count: int) -> list[dict[str, Any]]:
