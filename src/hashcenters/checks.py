@@ -27,7 +27,7 @@ def require(condition: Tensor, message: str) -> None:
             failure surfaces as the ``RuntimeError`` of ``torch._assert_async``; other devices have no such assertion
             and their values go unchecked.
 
-    Example:
+    Examples:
         >>> require(torch.tensor(1) > 0, "never shown")
     """
     if torch.compiler.is_compiling() or condition.device.type == "cuda":
@@ -51,7 +51,7 @@ def check_count(value: object, name: str, *, least: int = 1) -> int:
         TypeError: ``value`` is not an integer (a bool is not).
         ValueError: ``value`` is smaller than ``least``.
 
-    Example:
+    Examples:
         >>> check_count(64, "n_bits")
         64
     """
@@ -73,7 +73,7 @@ def check_finite(values: Tensor, name: str) -> None:
     Raises:
         ValueError: a value is NaN.
 
-    Example:
+    Examples:
         >>> check_finite(torch.zeros(2, 8), "logits")
     """
     message = f"{name} contain NaN; look for a diverged loss or a bad input sample"
@@ -94,7 +94,7 @@ def check_logits(logits: Tensor, n_bits: int, name: str = "logits") -> None:
         TypeError: not a floating-point tensor.
         ValueError: not of shape (N, n_bits), or NaN inside.
 
-    Example:
+    Examples:
         >>> check_logits(torch.zeros(2, 8), 8)
     """
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
@@ -115,7 +115,7 @@ def check_centers(centers: Tensor) -> None:
         TypeError: not a floating-point tensor.
         ValueError: not two-dimensional, empty, or a value other than -1 and +1.
 
-    Example:
+    Examples:
         >>> check_centers(torch.tensor([[1.0, -1.0]]))
     """
     if not isinstance(centers, Tensor) or not centers.is_floating_point():
@@ -138,7 +138,7 @@ def check_labels(labels: Tensor, n_classes: int, *, n_rows: int | None = None) -
         TypeError: not a tensor, or class indices that are not integers.
         ValueError: wrong shape, an index out of range, or a multi-hot value other than 0 and 1.
 
-    Example:
+    Examples:
         >>> check_labels(torch.tensor([0, 9]), 10, n_rows=2)
     """
     if not isinstance(labels, Tensor):

@@ -36,7 +36,7 @@ class HashHead(nn.Module):
         TypeError: a width is not an integer, or ``hidden_features`` is not a sequence.
         ValueError: a width below 1, dropout outside [0, 1), or, in the call, features of another shape.
 
-    Example:
+    Examples:
         >>> import torch
         >>> head = HashHead(512, 64)
         >>> head(torch.zeros(2, 512)).shape

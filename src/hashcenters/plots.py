@@ -65,7 +65,7 @@ def precision_recall_curve(results: Results, ax: Axes | None = None) -> Axes:
         TypeError: ``results`` is neither a result nor a mapping to results.
         ValueError: ``results`` is an empty mapping.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from hashcenters import HammingRetrievalEvaluator, plots
         >>> evaluator = HammingRetrievalEvaluator(16)
@@ -106,7 +106,7 @@ def precision_at_n(results: Results, ax: Axes | None = None) -> Axes:
         TypeError: ``results`` is neither a result nor a mapping to results.
         ValueError: ``results`` is an empty mapping.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from hashcenters import HammingRetrievalEvaluator, plots
         >>> evaluator = HammingRetrievalEvaluator(16)
@@ -142,7 +142,7 @@ def precision_within_radius(results: Results, ax: Axes | None = None) -> Axes:
         TypeError: ``results`` is neither a result nor a mapping to results.
         ValueError: ``results`` is an empty mapping.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from hashcenters import HammingRetrievalEvaluator, plots
         >>> evaluator = HammingRetrievalEvaluator(16)
@@ -183,7 +183,7 @@ def precision_by_bits(
         TypeError: ``results`` is not such a mapping.
         ValueError: a mapping is empty, a key differs from its result's ``n_bits``, or ``radius`` is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from hashcenters import HammingRetrievalEvaluator, plots
         >>> evaluator = HammingRetrievalEvaluator(16)
@@ -242,7 +242,7 @@ def center_distance_heatmap(
         TypeError: wrong type of codes, labels or centers.
         ValueError: wrong shapes, labels outside of the centers' classes, or no labelled code at all.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from hashcenters import HashCenterGenerator, plots
         >>> centers = HashCenterGenerator(16)(4)
@@ -313,7 +313,7 @@ def codes_in_2d(
         TypeError: wrong type of codes.
         ValueError: labels are not one class index a code, or fewer than 3 codes.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from hashcenters import HashCenterGenerator, plots
         >>> centers = HashCenterGenerator(16)(4)

@@ -42,7 +42,7 @@ class HashCenterGenerator:
         ValueError: one of them is out of range, the method is unknown, or, in the call, there are fewer than n_classes
             different codes (n_classes > 2**n_bits).
 
-    Example:
+    Examples:
         >>> generator = HashCenterGenerator(4)
         >>> generator
         HashCenterGenerator(n_bits=4, method='auto', seed=0)

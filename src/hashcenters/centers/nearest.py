@@ -43,7 +43,7 @@ def nearest_center(codes: Tensor, centers: Tensor) -> NearestCenter:
         ValueError: shapes that do not fit, NaN, float codes of 0 and 1 (every bit of which would read as +1), or
             centers other than ±1.
 
-    Example:
+    Examples:
         >>> centers = torch.tensor([[1.0, 1.0, 1.0, 1.0], [1.0, -1.0, 1.0, -1.0]])
         >>> nearest_center(torch.tensor([[0.3, -2.0, 0.1, -0.4], [5.0, 0.0, -1.0, 2.0]]), centers)
         NearestCenter(classes=tensor([1, 0]), distances=tensor([0, 1]))

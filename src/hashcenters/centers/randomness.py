@@ -34,7 +34,7 @@ def check_seed(seed: object) -> int:
         TypeError: ``seed`` is not an integer.
         ValueError: ``seed`` is negative or 2**63 or more.
 
-    Example:
+    Examples:
         >>> check_seed(0)
         0
     """
@@ -56,7 +56,7 @@ def random_words(seed: int, n_rows: int, n_words: int, *, stream: int) -> NDArra
     Returns:
         uint64 array (n_rows, n_words).
 
-    Example:
+    Examples:
         >>> random_words(0, 1, 2, stream=CENTER_STREAM)
         array([[12441188205270234579,  8834087402389068706]], dtype=uint64)
     """
@@ -77,7 +77,7 @@ def random_bits(seed: int, n_rows: int, n_bits: int, *, stream: int) -> NDArray[
     Returns:
         uint8 array (n_rows, n_bits) of 0 and 1: the bits of each row's words, lowest bit of the first word first.
 
-    Example:
+    Examples:
         >>> random_bits(0, 2, 8, stream=CENTER_STREAM)
         array([[1, 1, 0, 0, 1, 0, 1, 1],
                [0, 1, 0, 0, 0, 1, 0, 1]], dtype=uint8)

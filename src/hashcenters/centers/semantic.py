@@ -27,7 +27,8 @@ def multilabel_centers(labels: Tensor, centers: Tensor, *, seed: int = 0, ties: 
     depends only on the seed and the sample's set of classes: the same set has the same center in every batch, process
     and run, and the coins of two different sets are independent (see :func:`tie_table`). With ``ties="sample"`` every
     sample has coins of its own, as in the paper: row i of the call uses row i of the seed's coins, so pass all samples
-    at once (this choice cannot run inside ``torch.compile``).
+    at once. Inside ``torch.compile`` use :class:`hashcenters.CentralSimilarityLoss` or :func:`majority_vote`, whose random
+    bits are a tensor.
 
     Args:
         labels: multi-hot (N, n_classes), bool, integer or float 0 and 1, every row with at least one class; or class
@@ -42,10 +43,9 @@ def multilabel_centers(labels: Tensor, centers: Tensor, *, seed: int = 0, ties: 
     Raises:
         TypeError: labels or centers of a wrong type.
         ValueError: labels that do not fit the centers, a row without labels (the message names such rows), centers
-            other than ±1, or unknown ``ties``. On CUDA and under ``torch.compile``, labels of wrong value are a
-            RuntimeError.
+            other than ±1, or unknown ``ties``. On CUDA, labels of wrong value are a RuntimeError.
 
-    Example:
+    Examples:
         >>> centers = torch.tensor([[1.0, 1.0, 1.0, 1.0], [1.0, -1.0, 1.0, -1.0], [1.0, 1.0, -1.0, -1.0]])
         >>> multilabel_centers(torch.tensor([[1, 1, 1], [0, 1, 0], [1, 1, 0]]), centers)
         tensor([[ 1.,  1.,  1., -1.],
@@ -66,7 +66,6 @@ def multilabel_centers(labels: Tensor, centers: Tensor, *, seed: int = 0, ties: 
     return _vote(labels, centers, torch.from_numpy(rows).to(labels.device) / 2)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def tie_table(n_classes: int, n_bits: int, *, seed: int = 0) -> Tensor:
     """Return the random bits that decide draws between the classes of a sample.
 
@@ -88,7 +87,7 @@ def tie_table(n_classes: int, n_bits: int, *, seed: int = 0) -> Tensor:
         TypeError: an argument is not an integer.
         ValueError: an argument is out of range.
 
-    Example:
+    Examples:
         >>> tie_table(2, 8)
         tensor([[1, 0, 1, 0, 0, 0, 1, 0],
                 [1, 1, 0, 1, 1, 0, 0, 1]], dtype=torch.uint8)
@@ -114,7 +113,7 @@ def majority_vote(labels: Tensor, centers: Tensor, tie_bits: Tensor) -> Tensor:
     Raises:
         ValueError: a row without labels (under ``torch.compile`` and on CUDA a RuntimeError).
 
-    Example:
+    Examples:
         >>> labels, centers = torch.tensor([[1, 1]]), torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, -1.0]])
         >>> majority_vote(labels, centers, torch.tensor([[1, 1, 1], [1, 1, 0]]))
         tensor([[ 1., -1.,  1.]])

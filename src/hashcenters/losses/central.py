@@ -58,7 +58,7 @@ def central_similarity_loss(
             empty batch, or a bad option. On CUDA and under ``torch.compile``, values that break a rule are a
             RuntimeError.
 
-    Example:
+    Examples:
         >>> logits = torch.tensor([[2.0, -1.0], [0.0, 3.0]])
         >>> target_codes = torch.tensor([[1.0, -1.0], [1.0, 1.0]])
         >>> central_similarity_loss(logits, target_codes)
@@ -115,7 +115,7 @@ class CentralSimilarityLoss(nn.Module):
             labels (the message names such rows), relaxed codes outside [-1, 1], or the mean of an empty batch. On CUDA
             and under ``torch.compile``, values that break a rule are a RuntimeError.
 
-    Example:
+    Examples:
         >>> from hashcenters.centers import HashCenterGenerator
         >>> loss = CentralSimilarityLoss(HashCenterGenerator(4)(3))
         >>> loss

@@ -29,7 +29,7 @@ class Hasher(nn.Module):
         backbone: module with output of shape (N, ``head.in_features``).
         head: hash head.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from hashcenters import HashHead
         >>> model = Hasher(torch.nn.Flatten(), HashHead(64, 16))
@@ -100,7 +100,7 @@ class Hasher(nn.Module):
             TypeError: a batch is not a pair, or its labels are not a tensor.
             ValueError: the loader is empty, or a batch has not one label (or one row of labels) a sample.
 
-        Example:
+        Examples:
             >>> import torch
             >>> from hashcenters import HashHead
             >>> model = Hasher(torch.nn.Flatten(), HashHead(64, 16))

@@ -52,7 +52,7 @@ def image_hasher(
             that only timm models have comes with a module.
         RuntimeError: the pretrained weights can be neither found on this machine nor downloaded.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = image_hasher("resnet10t", 64, in_chans=1)
         >>> model.head.in_features, model(torch.zeros(2, 1, 32, 32)).shape

@@ -46,7 +46,7 @@ def binarize(codes: Tensor) -> Tensor:
         TypeError: neither floating point nor bool.
         ValueError: a value is NaN.
 
-    Example:
+    Examples:
         >>> binarize(torch.tensor([[-0.3, 0.0, 2.5]]))
         tensor([[-1.,  1.,  1.]])
     """
@@ -68,7 +68,7 @@ def pack(codes: Tensor) -> Tensor:
         TypeError: neither floating point nor bool.
         ValueError: not two-dimensional, no columns, or a value is NaN.
 
-    Example:
+    Examples:
         >>> pack(torch.tensor([[-1.0, -1.0, -1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0]]))
         tensor([[ 10, 128]], dtype=torch.uint8)
     """
@@ -92,7 +92,7 @@ def unpack(packed: Tensor, n_bits: int) -> Tensor:
         TypeError: not uint8, or ``n_bits`` not an int.
         ValueError: wrong width, or a bit behind the last one is set.
 
-    Example:
+    Examples:
         >>> unpack(torch.tensor([[10, 128]], dtype=torch.uint8), 9)
         tensor([[-1., -1., -1., -1.,  1., -1.,  1., -1.,  1.]])
     """
@@ -126,7 +126,7 @@ def hamming_distance(queries: Tensor, database: Tensor) -> Tensor:
         TypeError: a dtype other than floating point, bool and uint8, or one side packed and the other not.
         ValueError: not two-dimensional, different widths, or NaN.
 
-    Example:
+    Examples:
         >>> hamming_distance(torch.tensor([[1.0, 1.0, -1.0]]), torch.tensor([[1.0, 1.0, 1.0], [-1.0, -1.0, 1.0]]))
         tensor([[1, 3]])
     """
@@ -168,7 +168,7 @@ def to_packed(codes: Tensor | npt.NDArray[Any], n_bits: int, *, name: str = "cod
         ValueError: wrong width, NaN, a float batch without any negative value, or packed codes with a bit set behind
             the last one.
 
-    Example:
+    Examples:
         >>> to_packed(torch.tensor([[0.1, -0.2, 0.3]]), 3)
         array([[160]], dtype=uint8)
     """

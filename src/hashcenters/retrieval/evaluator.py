@@ -43,7 +43,7 @@ class HammingRetrievalEvaluator:
         TypeError: a number that is not an int.
         ValueError: a number out of range, or an unknown ``ap_denominator``.
 
-    Example:
+    Examples:
         >>> evaluator = HammingRetrievalEvaluator(4)
         >>> codes = torch.tensor([[1.0, 1, 1, 1], [1, 1, 1, -1], [-1, -1, -1, -1]])
         >>> evaluator.add_database(codes, torch.tensor([0, 1, 1]))

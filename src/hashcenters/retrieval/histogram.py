@@ -99,7 +99,7 @@ def distance_histograms(
     Raises:
         ValueError: ``n_bits`` above 1024, or shapes that do not fit each other.
 
-    Example:
+    Examples:
         >>> queries = np.array([[0b11110000]], dtype=np.uint8)
         >>> database = np.array([[0b11110000], [0b11100000], [0b00001111]], dtype=np.uint8)
         >>> counts = distance_histograms(queries, database, np.array([1]), np.array([1, 0, 1]), n_bits=8)

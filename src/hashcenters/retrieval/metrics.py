@@ -89,7 +89,7 @@ def average_precision(
     Raises:
         ValueError: unknown ``denominator``, ``top_k`` below 1, or arrays that are not such counts.
 
-    Example:
+    Examples:
         >>> items, relevant = np.array([[1, 2, 0]]), np.array([[1, 1, 0]])
         >>> average_precision(items, relevant)  # the second relevant item takes rank 2 or 3
         AveragePrecision(expected=array([0.91666667]), best=array([1.]), worst=array([0.83333333]))
@@ -123,7 +123,7 @@ def precision_at_n(items: CountArray, relevant: CountArray, *, top_k: int | None
     Raises:
         ValueError: ``top_k`` below 1, arrays that are not such counts, or rows with different sums.
 
-    Example:
+    Examples:
         >>> precision_at_n(np.array([[1, 2, 1]]), np.array([[1, 1, 0]]))
         array([1.        , 0.75      , 0.66666667, 0.5       ])
     """
@@ -149,7 +149,7 @@ def recall_at_n(items: CountArray, relevant: CountArray, *, top_k: int | None = 
     Raises:
         ValueError: ``top_k`` below 1, arrays that are not such counts, or rows with different sums.
 
-    Example:
+    Examples:
         >>> recall_at_n(np.array([[1, 2, 1]]), np.array([[1, 1, 0]]))
         array([0.5 , 0.75, 1.  , 1.  ])
     """
@@ -173,7 +173,7 @@ def within_radius(items: CountArray, relevant: CountArray) -> RadiusCurves:
     Raises:
         ValueError: arrays that are not such counts, or no query.
 
-    Example:
+    Examples:
         >>> curves = within_radius(np.array([[0, 2, 2], [1, 1, 2]]), np.array([[0, 1, 1], [1, 1, 0]]))
         >>> curves.precision, curves.precision_nonempty
         (array([0.5 , 0.75, 0.5 ]), array([1.  , 0.75, 0.5 ]))
@@ -206,7 +206,7 @@ def exclude_self(items: CountArray, relevant: CountArray) -> tuple[CountArray, C
     Raises:
         ValueError: a query has no relevant item at distance 0, so it cannot be in the database.
 
-    Example:
+    Examples:
         >>> exclude_self(np.array([[2, 1]]), np.array([[1, 1]]))
         (array([[1, 1]]), array([[0, 1]]))
     """

@@ -77,7 +77,7 @@ class RetrievalResult:
             ``precision@n`` and ``recall@n`` at n = 1 and at the last n, ``precision@r2``, ``recall@r2`` and
             ``empty@r2`` for radius 2, and the counts.
 
-        Example:
+        Examples:
             >>> import torch
             >>> from hashcenters import HammingRetrievalEvaluator
             >>> evaluator = HammingRetrievalEvaluator(8, top_k=2)
