@@ -27,8 +27,8 @@ def multilabel_centers(labels: Tensor, centers: Tensor, *, seed: int = 0, ties: 
     depends only on the seed and the sample's set of classes: the same set has the same center in every batch, process
     and run, and the coins of two different sets are independent (see :func:`tie_table`). With ``ties="sample"`` every
     sample has coins of its own, as in the paper: row i of the call uses row i of the seed's coins, so pass all samples
-    at once. Inside ``torch.compile`` use :class:`hashcenters.CentralSimilarityLoss` or :func:`majority_vote`, whose random
-    bits are a tensor.
+    at once. Inside ``torch.compile`` use :class:`hashcenters.CentralSimilarityLoss` or :func:`majority_vote`: their
+    random bits are a tensor.
 
     Args:
         labels: multi-hot (N, n_classes), bool, integer or float 0 and 1, every row with at least one class; or class
