@@ -25,9 +25,9 @@ def multilabel_centers(labels: Tensor, centers: Tensor, *, seed: int = 0, ties: 
 
     Section 3.2 of the paper, Fig. 4. Where the vote is a draw, a fair coin decides. With ``ties="label_set"`` that coin
     depends only on the seed and the sample's set of classes: the same set has the same center in every batch, process
-    and run, and the coins of two different sets are independent (see :func:`tie_table`). With ``ties="sample"`` every
+    and run, and the coins of two different sets are independent (see ``tie_table``). With ``ties="sample"`` every
     sample has coins of its own, as in the paper: row i of the call uses row i of the seed's coins, so pass all samples
-    at once. Inside ``torch.compile`` use :class:`hashcenters.CentralSimilarityLoss` or :func:`majority_vote`: their
+    at once. Inside ``torch.compile`` use ``hashcenters.CentralSimilarityLoss`` or ``majority_vote``: their
     random bits are a tensor.
 
     Args:
@@ -99,13 +99,13 @@ def tie_table(n_classes: int, n_bits: int, *, seed: int = 0) -> Tensor:
 def majority_vote(labels: Tensor, centers: Tensor, tie_bits: Tensor) -> Tensor:
     """Let the classes of every sample vote on each bit, draws decided by a tie table.
 
-    The work of :func:`multilabel_centers` for callers that have checked labels and centers and keep the table: two
+    The work of ``multilabel_centers`` for callers that have checked labels and centers and keep the table: two
     matrix products, exact in float32 also under autocast, on every device and under ``torch.compile(fullgraph=True)``.
 
     Args:
         labels: multi-hot (N, n_classes) of 0 and 1, any dtype.
         centers: float (n_classes, n_bits) of ±1.
-        tie_bits: (n_classes, n_bits) of 0 and 1, any dtype, from :func:`tie_table`.
+        tie_bits: (n_classes, n_bits) of 0 and 1, any dtype, from ``tie_table``.
 
     Returns:
         float32 (N, n_bits) of ±1.

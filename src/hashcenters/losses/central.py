@@ -87,9 +87,9 @@ def central_similarity_loss(
 class CentralSimilarityLoss(nn.Module):
     r"""Central similarity quantization: pull every sample to the hash center of its label, or of its set of labels.
 
-    Called as ``loss(logits, labels)``. The terms are those of :func:`central_similarity_loss`; the target of a sample
+    Called as ``loss(logits, labels)``. The terms are those of ``central_similarity_loss``; the target of a sample
     is its class's center, or with multi-hot labels the majority vote of its classes' centers, draws decided as in
-    :func:`hashcenters.multilabel_centers`.
+    ``hashcenters.multilabel_centers``.
 
     Args:
         centers: float (n_classes, n_bits) of ±1.
@@ -101,7 +101,7 @@ class CentralSimilarityLoss(nn.Module):
     Attributes:
         centers: buffer, float32 (n_classes, n_bits).
         seed: buffer, int64 scalar.
-        tie_bits: buffer, uint8 (n_classes, n_bits), see :func:`hashcenters.centers.tie_table`. All three are in
+        tie_bits: buffer, uint8 (n_classes, n_bits), see ``hashcenters.centers.tie_table``. All three are in
             ``state_dict``, so a reloaded loss has the same targets, whatever it was constructed with.
 
     Shape:

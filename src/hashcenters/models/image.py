@@ -41,7 +41,7 @@ def image_hasher(
         in_chans: channels of an image; timm adapts pretrained weights to them. timm names only.
         image_size: pixels of a side, or (height, width), for the models whose layers depend on it (transformers,
             mixers); convolutional networks take any size and ignore it. timm names only.
-        hidden_features: widths of the head's hidden layers, see :class:`hashcenters.HashHead`.
+        hidden_features: widths of the head's hidden layers, see ``hashcenters.HashHead``.
         dropout: dropout probability after each hidden layer of the head.
 
     Returns:

@@ -1,6 +1,6 @@
 """The bit layout of codes: the one place that knows which value is which bit, and which bit is where in a byte.
 
-A value ``>= 0`` is bit 1 (so a zero logit is 1, and +1 after :func:`binarize`). Packed codes are uint8 of shape
+A value ``>= 0`` is bit 1 (so a zero logit is 1, and +1 after ``binarize``). Packed codes are uint8 of shape
 (n, ceil(n_bits / 8)) in the order of ``numpy.packbits``: bit 0 is the highest bit of byte 0; the bits that fill up the
 last byte are 0.
 """
@@ -79,7 +79,7 @@ def pack(codes: Tensor) -> Tensor:
 
 
 def unpack(packed: Tensor, n_bits: int) -> Tensor:
-    """Undo :func:`pack`.
+    """Undo ``pack``.
 
     Args:
         packed: uint8 tensor (n, ceil(n_bits / 8)).

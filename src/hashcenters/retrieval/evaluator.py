@@ -105,7 +105,7 @@ class HammingRetrievalEvaluator:
         self._add(self._database, codes, labels)
 
     def add_queries(self, codes: Codes, labels: Labels) -> None:
-        """Add queries; codes and labels as in :meth:`add_database`.
+        """Add queries; codes and labels as in ``add_database``.
 
         A query without labels (a multi-hot row of zeros) is counted, but left out of every mean.
 

@@ -26,7 +26,7 @@ class PrecisionRecall(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class RetrievalResult:
-    """What :meth:`hashcenters.HammingRetrievalEvaluator.compute` found. Values are shares in 0..1.
+    """What ``hashcenters.HammingRetrievalEvaluator.compute`` found. Values are shares in 0..1.
 
     Means run over the evaluated queries: those that have a label, ``n_queries - n_without_labels`` of them.
 
@@ -47,7 +47,7 @@ class RetrievalResult:
         n_database: number of database items given.
         n_bits: code length.
         top_k: cut of ``map`` and of the curves at n; None for all items.
-        radius: the radius that :meth:`as_dict` and printing report; beyond n_bits, all items are inside.
+        radius: the radius that ``as_dict`` and printing report; beyond n_bits, all items are inside.
         ap_denominator: what average precision divides by.
     """
 
