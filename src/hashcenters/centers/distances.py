@@ -1,0 +1,151 @@
+"""The compiled loops of this folder, in the one module that loads numba: import it when it is first used."""
+
+# numba compiles these functions from the types of their arguments.
+# ruff: noqa: ANN001, ANN201, ANN202
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numba.core import types
+from numba.extending import intrinsic
+
+__all__ = ["least_distance", "orbit_labels", "tabu", "weight_table"]
+
+_BLOCK = 4096
+
+
+def _count_ones(typing_context, word):  # type: ignore[no-untyped-def]
+    """Count the ones of a uint64 with the processor's own instruction."""
+
+    def build(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(types.uint64), build
+
+
+_popcount: Any = intrinsic(_count_ones)
+
+
+@nb.njit("uint64(uint64[:, ::1], int64)", cache=True, nogil=True)
+def least_distance(lanes, n_bits):  # type: ignore[no-untyped-def]
+    """Return the least distance of the columns of a uint64 array (lanes, words), or n_bits for a single one.
+
+    The least count is kept per place of a block, so that the inner loop has no reduction and becomes vector code.
+    """
+    n_lanes, n_words = lanes.shape
+    least = np.uint64(n_bits)
+    low = np.empty(_BLOCK, dtype=np.uint64)
+    count = np.empty(_BLOCK, dtype=np.uint64)
+    for start in range(0, n_words, _BLOCK):
+        size = min(n_words - start, _BLOCK)
+        low[:] = least
+        if n_lanes == 1:
+            block = lanes[0, start : start + size]
+            for i in range(start):
+                word = lanes[0, i]
+                for j in range(size):
+                    low[j] = min(low[j], _popcount(word ^ block[j]))
+            for i in range(size):
+                word = block[i]
+                for j in range(i + 1, size):
+                    low[j] = min(low[j], _popcount(word ^ block[j]))
+        else:
+            for i in range(start + size):
+                first = max(0, i + 1 - start)
+                count[:size] = 0
+                for lane in range(n_lanes):
+                    word = lanes[lane, i]
+                    block = lanes[lane, start : start + size]
+                    for j in range(size):
+                        count[j] += _popcount(word ^ block[j])
+                for j in range(first, size):
+                    low[j] = min(low[j], count[j])
+        least = low[:size].min()
+    return least
+
+
+@nb.njit(cache=True)
+def orbit_labels(successor, sizes, representatives):  # type: ignore[no-untyped-def]
+    """Number the orbits of a permutation of 0..n-1 (0 apart): fill sizes and least members, return labels and count."""
+    labels = np.full(successor.size, -1, dtype=np.int32)
+    count = 0
+    for start in range(1, successor.size):
+        if labels[start] >= 0:
+            continue
+        value, size = start, 0
+        while labels[value] < 0:
+            labels[value] = count
+            size += 1
+            value = successor[value]
+        sizes[count] = size
+        representatives[count] = start
+        count += 1
+    return labels, count
+
+
+@nb.njit(cache=True)
+def weight_table(words, labels, table):  # type: ignore[no-untyped-def]
+    """Add up, for each word, how many columns of each orbit it meets in an odd number of places."""
+    for row in range(words.size):
+        for column in range(1, labels.size):
+            bits = words[row] & column
+            bits ^= bits >> 16
+            bits ^= bits >> 8
+            bits ^= bits >> 4
+            table[labels[column], row] += (0x6996 >> (bits & 15)) & 1
+
+
+@nb.njit(cache=True)
+def tabu(table, chosen, weights, target, margin, n_steps, state):  # type: ignore[no-untyped-def]
+    """Swap orbits until every word has weight >= target or the steps are used up; return the steps left.
+
+    The cost that each swap makes least is the sum of squares of what words lack to ``target + margin``.
+    """
+    n_orbits, n_words = table.shape
+    used = np.zeros(n_orbits, dtype=np.int32)
+    for orbit in chosen:
+        used[orbit] += 1
+    allow_twice = chosen.size > n_orbits
+    until = np.zeros(n_orbits, dtype=np.int64)
+    lack = np.empty(n_words, dtype=np.int32)
+    for turn in range(n_steps):
+        if weights.min() >= target:
+            return n_steps - turn
+        state ^= (state << np.uint64(13)) & np.uint64(0xFFFFFFFFFFFFFFFF)
+        state ^= state >> np.uint64(7)
+        state ^= (state << np.uint64(17)) & np.uint64(0xFFFFFFFFFFFFFFFF)
+        place = int((state >> np.uint64(20)) % np.uint64(chosen.size))
+        old = chosen[place]
+        for word in range(n_words):
+            weights[word] -= table[old, word]
+            lack[word] = target + margin - weights[word]
+        used[old] -= 1
+        until[old] = turn + 4 + int((state >> np.uint64(50)) & np.uint64(7))
+        best, best_cost = old, np.int64(1) << 60
+        offset = int((state >> np.uint64(30)) % np.uint64(n_orbits))  # ties go to the first one met
+        for index in range(n_orbits):
+            orbit = index + offset
+            if orbit >= n_orbits:
+                orbit -= n_orbits
+            if until[orbit] > turn or (used[orbit] and not allow_twice):
+                continue
+            cost = np.int64(0)
+            row = table[orbit]
+            for block in range(0, n_words, 1024):
+                part = np.int32(0)
+                for word in range(block, min(n_words, block + 1024)):
+                    short = max(np.int32(0), lack[word] - np.int32(row[word]))
+                    part += min(short * short, np.int32(1000))
+                cost += part
+                if cost >= best_cost:
+                    break
+            if cost < best_cost:
+                best, best_cost = orbit, cost
+        chosen[place] = best
+        used[best] += 1
+        for word in range(n_words):
+            weights[word] += table[best, word]
+    return 0
