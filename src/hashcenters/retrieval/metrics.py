@@ -155,7 +155,7 @@ def recall_at_n(items: CountArray, relevant: CountArray, *, top_k: int | None = 
     """
     items, relevant = _check_counts(items, relevant)
     weights = _ratio(1.0, relevant.sum(axis=1)) / max(len(items), 1)
-    return _expected_hits(items, relevant, top_k, weights)
+    return np.minimum(_expected_hits(items, relevant, top_k, weights), 1.0)  # rounding may add 1e-12
 
 
 def within_radius(items: CountArray, relevant: CountArray) -> RadiusCurves:
