@@ -72,6 +72,11 @@ def test_centers():
 
 def test_labels():
     check_labels(torch.tensor([0, 2], dtype=torch.uint8), 3)
+    for dtype in (torch.uint8, torch.int8, torch.uint16, torch.int32):
+        for n_classes in (256, 300):  # more than the narrow ones hold
+            check_labels(torch.tensor([100, 50]).to(dtype), n_classes)
+    with pytest.raises(ValueError, match="labels must lie in"):
+        check_labels(torch.tensor([-1], dtype=torch.int8), 300)
     check_labels(torch.tensor([[True, False, True]]), 3, n_rows=1)
     check_labels(torch.tensor([[1.0, 0.0, 1.0]]), 3, n_rows=1)
     with pytest.raises(TypeError, match="labels must be a tensor, got list"):

@@ -125,10 +125,21 @@ def test_curves_refuse_what_is_no_result(curve):
         curve({})
 
 
+def test_precision_by_bits_takes_one_result_and_an_axes():
+    result = make_result(16)
+    precision = float(result.precision_within_radius[2])
+    _, ax = plt.subplots()
+    assert plots.precision_by_bits(result, ax) is ax
+    assert ax.get_lines()[0].get_xydata().tolist() == [[16, precision]]
+    named = plots.precision_by_bits({"CSQ": result, "other": make_result(8)})
+    assert legend_of(named) == ["CSQ", "other"]
+    assert [line.get_xdata().tolist() for line in named.get_lines()] == [[16], [8]]
+
+
 def test_precision_by_bits_refuses_what_does_not_fit():
     result = make_result()
-    with pytest.raises(TypeError, match=r"results must be \{n_bits: RetrievalResult\} or .*, got RetrievalResult"):
-        plots.precision_by_bits(result)
+    with pytest.raises(TypeError, match=r"results must be \{n_bits: RetrievalResult\} or .*, got list"):
+        plots.precision_by_bits([result])
     with pytest.raises(TypeError, match="got str under 16"):
         plots.precision_by_bits({"CSQ": {16: "good"}})
     with pytest.raises(ValueError, match="got an empty mapping"):
@@ -286,6 +297,8 @@ def test_codes_in_2d_refuses_what_does_not_fit():
         plots.codes_in_2d(codes, labels[:9])
     with pytest.raises(ValueError, match=r"one class index a code: 10 codes, labels of shape \(10, 5\)"):
         plots.codes_in_2d(codes, torch.eye(5)[labels])
+    with pytest.raises(TypeError, match="codes must be a torch tensor or a numpy array, got list"):
+        plots.codes_in_2d(codes.tolist(), labels)
     with pytest.raises(ValueError, match="needs at least 3 codes, got 2"):
         plots.codes_in_2d(codes[:2], labels[:2])
     with pytest.raises(ValueError, match="max_items must be at least 3, got 2"):

@@ -148,6 +148,7 @@ def check_labels(labels: Tensor, n_classes: int, *, n_rows: int | None = None) -
     if labels.ndim == 1:
         if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
             raise TypeError(f"labels of shape (N,) are class indices and must be int64, got {labels.dtype}")
+        labels = labels.to(torch.int64)  # n_classes may not fit into a narrower dtype
         in_range = ((labels >= 0) & (labels < n_classes)).all()
         require(in_range, f"labels must lie in 0..{n_classes - 1} (n_classes={n_classes}), got one outside")
     elif labels.ndim == 2 and labels.shape[1] == n_classes:

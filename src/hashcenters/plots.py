@@ -165,22 +165,27 @@ def precision_within_radius(results: Results, ax: Axes | None = None) -> Axes:
 
 
 def precision_by_bits(
-    results: Mapping[int, RetrievalResult] | Mapping[str, Mapping[int, RetrievalResult]],
-    radius: int = 2,
+    results: RetrievalResult
+    | Mapping[int, RetrievalResult]
+    | Mapping[str, RetrievalResult]
+    | Mapping[str, Mapping[int, RetrievalResult]],
     ax: Axes | None = None,
+    *,
+    radius: int = 2,
 ) -> Axes:
     """Draw the precision within one Hamming radius against the code length (P@H<=2 of Figures 5c and 6c).
 
     Args:
-        results: ``{n_bits: result}``, or ``{name: {n_bits: result}}`` to overlay methods.
-        radius: Hamming radius in bits; beyond ``n_bits`` all items are inside. A query with an empty ball counts 0.
+        results: ``{n_bits: result}``, or ``{name: {n_bits: result}}`` to overlay methods; one result, or
+            ``{name: result}``, is a single point each.
         ax: where to draw; ``None`` makes a new figure.
+        radius: Hamming radius in bits; beyond ``n_bits`` all items are inside. A query with an empty ball counts 0.
 
     Returns:
         The Axes.
 
     Raises:
-        TypeError: ``results`` is not such a mapping.
+        TypeError: ``results`` is none of these.
         ValueError: a mapping is empty, a key differs from its result's ``n_bits``, or ``radius`` is negative.
 
     Examples:
@@ -195,9 +200,12 @@ def precision_by_bits(
     """
     radius = check_count(radius, "radius", least=0)
     expected = "{n_bits: RetrievalResult} or {name: {n_bits: RetrievalResult}}"
+    if isinstance(results, RetrievalResult):
+        results = {results.n_bits: results}
     table = _mapping(results, expected)
-    if any(isinstance(value, RetrievalResult) for value in table.values()):
+    if any(isinstance(name, int) for name in table):
         table = {"": table}
+    table = {n: {r.n_bits: r} if isinstance(r, RetrievalResult) else r for n, r in table.items()}
     named = {name: dict(sorted(_named(by_bits, expected).items())) for name, by_bits in table.items()}
     for by_bits in named.values():
         for n_bits, result in by_bits.items():
@@ -278,7 +286,7 @@ def center_distance_heatmap(
     ax.set_xlabel("center of class")
     ax.set_ylabel("codes of class")
     digits = 1 if len(names) <= 10 else 0
-    size = min(9.0, 0.42 * cell)
+    size = min(9.0, (0.34 if digits else 0.42) * cell)  # "32.0" is about 2.4 times as wide as it is high
     if size >= _LEAST_POINTS:
         for (row, column), distance in np.ndenumerate(distances):
             color = "white" if distance < 0.5 * limit else "0.2"
@@ -393,6 +401,8 @@ def _numbers(values: Tensor | NDArray[Any]) -> NDArray[Any]:
 
 def _n_bits(codes: Tensor | NDArray[Any]) -> int:
     """Return a width that serves for distances: of packed codes all bits, those behind the last being 0."""
+    if not isinstance(codes, Tensor | np.ndarray):
+        raise TypeError(f"codes must be a torch tensor or a numpy array, got {type(codes).__name__}")
     width = int(codes.shape[-1]) if len(codes.shape) else 0
     return 8 * width if str(codes.dtype).endswith("uint8") else width
 

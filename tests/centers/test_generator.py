@@ -138,3 +138,16 @@ def test_numpy_integers_are_integers():
         "HashCenterGenerator(n_bits=64, method='auto', seed=2)"
     )
     assert HashCenterGenerator(np.int8(64))(np.int64(5)).shape == (5, 64)
+
+
+def test_centers_are_float32_on_the_cpu_whatever_the_defaults():
+    expected = HashCenterGenerator(8)(12)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            centers = HashCenterGenerator(8)(12)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert centers.dtype == torch.float32
+    assert centers.device.type == "cpu"
+    assert torch.equal(centers, expected)

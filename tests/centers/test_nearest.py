@@ -66,7 +66,10 @@ def test_single_codes_of_ones_or_zeros_are_codes():
 def test_bad_input_is_refused():
     centers = HashCenterGenerator(8)(3)
     packed = torch.zeros(2, 1, dtype=torch.uint8)
-    with pytest.raises(TypeError, match=r"codes must be a float or bool tensor.*got torch.uint8; unpack packed codes"):
+    with pytest.raises(
+        TypeError,
+        match=r"codes must be a float or bool tensor.*got torch.uint8; unpack packed codes first: hashcenters",
+    ):
         nearest_center(packed, centers)
     with pytest.raises(TypeError, match="codes must be a float or bool tensor.*got ndarray"):
         nearest_center(np.zeros((2, 8)), centers)
@@ -80,3 +83,8 @@ def test_bad_input_is_refused():
         nearest_center((centers + 1) / 2, centers)
     with pytest.raises(ValueError, match="centers must hold only -1 and"):
         nearest_center(centers, centers * 2)
+
+
+def test_numpy_codes_are_told_the_way():
+    with pytest.raises(TypeError, match=r"got ndarray; pass torch\.from_numpy\(codes\)$"):
+        nearest_center(torch.ones(2, 8).numpy(), torch.ones(1, 8))

@@ -360,3 +360,8 @@ def test_bad_centers_are_refused():
         CentralSimilarityLoss(torch.ones(3, 8, dtype=torch.int64))
     with pytest.raises(ValueError, match="seed must be at least 0"):
         CentralSimilarityLoss(torch.ones(3, 8), seed=-1)
+
+
+def test_repr_on_the_meta_device():
+    loss = CentralSimilarityLoss(torch.ones(1, 4)).to("meta")
+    assert "seed=?" in repr(loss)

@@ -217,3 +217,12 @@ def test_hasher_compiles():
     x = torch.randn(4, 1, 12)
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(x), model(x))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_encode_refuses_inputs_that_are_no_tensors_and_nan(packed):
+    model = Hasher(torch.nn.Flatten(), HashHead(4, 8, hidden_features=()))
+    with pytest.raises(TypeError, match="inputs of a batch must be a tensor or a list of tensors, got ndarray"):
+        model.encode([(torch.zeros(2, 4).numpy(), torch.arange(2))], packed=packed, progress=False)
+    with pytest.raises(ValueError, match="logits contain NaN"):
+        model.encode([(torch.full((2, 4), float("nan")), torch.arange(2))], packed=packed, progress=False)

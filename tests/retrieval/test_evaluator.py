@@ -386,3 +386,20 @@ def test_numba_loads_with_the_first_evaluation_and_not_before():
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.split("\n") == ["set()", "True", ""]
+
+
+def test_class_ids_beyond_int64_are_refused():
+    evaluator = HammingRetrievalEvaluator(8)
+    with pytest.raises(ValueError, match=r"must be smaller than 2\*\*63, got 9223372036854775808"):
+        evaluator.add_database(-torch.ones(1, 8), np.array([2**63], dtype=np.uint64))
+
+
+def test_a_batch_that_is_really_all_ones_goes_in_as_bool():
+    # The paper's first center is all +1, so a well-trained batch of class 0 has no negative logit.
+    logits, labels = torch.full((4, 8), 3.0), torch.zeros(4, dtype=torch.int64)
+    evaluator = HammingRetrievalEvaluator(8)
+    with pytest.raises(ValueError, match=r"a batch of one class whose center is all \+1"):
+        evaluator.add_database(logits, labels)
+    evaluator.add_database(logits >= 0, labels)
+    evaluator.add_queries(logits >= 0, labels)
+    assert evaluator.compute().map == 1

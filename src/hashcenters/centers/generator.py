@@ -84,7 +84,7 @@ def _paper_centers(n_classes: int, n_bits: int, seed: int) -> Tensor:
 
 def _sylvester_rows(n_rows: int, order: int) -> Tensor:
     """First rows of Sylvester's Hadamard matrix (Eq. 2, read with the Kronecker product), float32 (n_rows, order)."""
-    rows = torch.ones(1, 1)
+    rows = torch.ones(1, 1, dtype=torch.float32, device="cpu")  # whatever the global defaults are
     while rows.shape[1] < order:
         rows = torch.cat([torch.cat([rows, rows], dim=1), torch.cat([rows, -rows], dim=1)])[:n_rows]
     return rows

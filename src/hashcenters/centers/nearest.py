@@ -52,8 +52,10 @@ def nearest_center(codes: Tensor, centers: Tensor) -> NearestCenter:
     n_classes, n_bits = centers.shape
     if not isinstance(codes, Tensor) or not (codes.is_floating_point() or codes.dtype == torch.bool):
         got = codes.dtype if isinstance(codes, Tensor) else type(codes).__name__
+        advice = {"torch.uint8": f"; unpack packed codes first: hashcenters.retrieval.unpack(codes, {n_bits})"}
+        advice["ndarray"] = "; pass torch.from_numpy(codes)"
         raise TypeError(
-            f"codes must be a float or bool tensor of shape (N, n_bits={n_bits}), got {got}; unpack packed codes first"
+            f"codes must be a float or bool tensor of shape (N, n_bits={n_bits}), got {got}{advice.get(str(got), '')}"
         )
     if codes.dtype == torch.bool:
         if codes.ndim != 2 or codes.shape[1] != n_bits:

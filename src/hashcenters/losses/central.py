@@ -166,9 +166,10 @@ class CentralSimilarityLoss(nn.Module):
     def extra_repr(self) -> str:
         """Show sizes and options."""
         n_classes, n_bits = self.centers.shape
+        seed = "?" if self.seed.is_meta else int(self.seed)  # a meta tensor has no value
         return (
             f"n_classes={n_classes}, n_bits={n_bits}, quantization_weight={self.quantization_weight}, "
-            f"from_logits={self.from_logits}, reduction={self.reduction!r}, seed={int(self.seed)}"
+            f"from_logits={self.from_logits}, reduction={self.reduction!r}, seed={seed}"
         )
 
 

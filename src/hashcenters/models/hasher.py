@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from hashcenters.checks import check_finite
 from hashcenters.heads import HashHead
 from hashcenters.retrieval.codes import pack
 
@@ -97,8 +98,8 @@ class Hasher(nn.Module):
             (N, n_bits) where ``packed=False``; labels are (N,) or (N, n_classes), as the loader gives them.
 
         Raises:
-            TypeError: a batch is not a pair, or its labels are not a tensor.
-            ValueError: the loader is empty, or a batch has not one label (or one row of labels) a sample.
+            TypeError: a batch is not a pair of a tensor (or list of tensors) and a tensor.
+            ValueError: the loader is empty, logits are NaN, or a batch has not one label (or row of labels) a sample.
 
         Examples:
             >>> import torch
@@ -123,6 +124,7 @@ class Hasher(nn.Module):
                 if batch_labels.ndim == 0 or batch_labels.shape[0] != logits.shape[0]:
                     shape = tuple(batch_labels.shape)
                     raise ValueError(f"batch {number} has {logits.shape[0]} samples, but labels of shape {shape}")
+                check_finite(logits, "logits")
                 codes.append((pack(logits) if packed else logits.float()).cpu())
                 labels.append(batch_labels.cpu())
         if not codes:
@@ -154,4 +156,6 @@ def _pair(batch: object, number: int) -> tuple[Any, Tensor]:
 def _moved(inputs: Any, device: torch.device) -> Any:  # noqa: ANN401
     if isinstance(inputs, tuple | list):
         return [_moved(part, device) for part in inputs]  # a fresh list: some networks change theirs in place
+    if not isinstance(inputs, Tensor):
+        raise TypeError(f"the inputs of a batch must be a tensor or a list of tensors, got {type(inputs).__name__}")
     return inputs.to(device, non_blocking=True)

@@ -272,7 +272,8 @@ def _check_signs(codes: Tensor | npt.NDArray[Any], name: str) -> None:
         raise ValueError(
             f"{name} are floats without any negative value (the least is {least:g}): bits written as 0.0 and 1.0, or "
             f"sigmoid outputs, would all read as 1, since a value >= 0 is bit 1; pass logits, tanh outputs or ±1, or "
-            f"bool ({name} > 0.5 for 0/1, {name} >= 0 if all bits are meant to be 1)"
+            f"bool: {name} > 0.5 for 0/1; {name} >= 0 where all bits may really be 1, as in a batch of one class whose "
+            f"center is all +1"
         )
 
 

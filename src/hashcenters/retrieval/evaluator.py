@@ -243,4 +243,6 @@ def _to_label_rows(labels: Labels, n_rows: int) -> tuple[npt.NDArray[Any], int |
         raise TypeError(f"labels of shape (n,) are class ids and must be integers, got {values.dtype}")
     if n_rows and int(values.min()) < 0:
         raise ValueError(f"labels of shape (n,) are class ids and must be at least 0, got {values.min()}")
+    if n_rows and int(values.max()) >= 2**63:
+        raise ValueError(f"labels of shape (n,) are class ids and must be smaller than 2**63, got {values.max()}")
     return values.astype(np.int64), None

@@ -35,6 +35,7 @@ class RetrievalResult:
         map_best: its highest value over tie orders, chosen query by query.
         map_worst: its lowest value.
         precision_at_n: float64 (min(top_k, n_database),), expected precision of the first n; element n - 1 is for n.
+            With ``exclude_self`` one item fewer can be found.
         recall_at_n: the same for recall.
         precision_recall: precision and recall by radius 0..n_bits.
         precision_within_radius: float64 (n_bits + 1,), precision in the ball of each radius, where an empty ball
@@ -44,7 +45,7 @@ class RetrievalResult:
         n_queries: number of queries given.
         n_without_labels: queries left out because they have no label.
         n_without_relevant: evaluated queries that no database item is relevant to; they count 0.
-        n_database: number of database items given.
+        n_database: number of database items given, those that ``exclude_self`` leaves out included.
         n_bits: code length.
         top_k: cut of ``map`` and of the curves at n; None for all items.
         radius: the radius that ``as_dict`` and printing report; beyond n_bits, all items are inside.
