@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import torch
+from scipy.optimize import linprog
 
 
 def hadamard_by_definition(order):
@@ -127,3 +128,65 @@ def bucket_by_sum(before, hits, n, p):
         return 0.0
     rise = (p - 1) / (n - 1) if n > 1 else 0.0
     return p / n * math.fsum((hits + 1 + (i - 1) * rise) / (before + i) for i in range(1, n + 1))
+
+
+def slow_least_distance(words: np.ndarray) -> int:
+    """Count the places in which each pair of rows differs."""
+    return min(int((a != b).sum()) for a, b in itertools.combinations(words, 2))
+
+
+def slow_mean_distance_is_half(words: np.ndarray) -> bool:
+    """Definition 1 as it is written: the mean over all pairs is at least half the length."""
+    distances = [int((a != b).sum()) for a, b in itertools.combinations(words, 2)]
+    return 2 * sum(distances) >= len(distances) * words.shape[1]
+
+
+def slow_gilbert_varshamov(n_classes: int, n_bits: int) -> int:
+    """Largest d for which balls of radius d - 1 about n_classes - 1 words cannot cover the space."""
+    d = 0
+    while d < n_bits and (n_classes - 1) * sum(math.comb(n_bits, i) for i in range(d + 1)) < 2**n_bits:
+        d += 1
+    return d
+
+
+def largest_code(n: int, d: int, weight: int | None = None) -> int:
+    """A(n, d) or A(n, d, weight) by exhaustive search, for d >= 2 and a handful of bits."""
+    words = [w for w in range(2**n) if weight is None or w.bit_count() == weight]
+    best = 0
+
+    def extend(size: int, candidates: list[int]) -> None:
+        nonlocal best
+        best = max(best, size)
+        while candidates and size + len({w >> 1 for w in candidates}) > best:  # w and w ^ 1 cannot both be chosen
+            word, *candidates = candidates
+            extend(size + 1, [w for w in candidates if (w ^ word).bit_count() >= d])
+
+    if weight is None:  # a code may be translated so that it holds the zero word
+        extend(1, [w for w in words if w.bit_count() >= d])
+    else:
+        extend(0, words)
+    return best
+
+
+def krawtchouk_sum(n: int, k: int, x: int) -> int:
+    """K_k(x), the sum of (-1)^(u.v) over all u of weight k, for a v of weight x."""
+    return sum((-1) ** j * math.comb(x, j) * math.comb(n - x, k - j) for j in range(k + 1))
+
+
+def linear_programme(n: int, d: int) -> float:
+    """Delsarte's bound in floating point: all distances, all degrees, maximised directly."""
+    distances = range(d, n + 1)
+    rows = [[-krawtchouk_sum(n, k, i) for i in distances] for k in range(n + 1)]
+    right = [math.comb(n, k) for k in range(n + 1)]
+    return 1 - float(linprog([-1] * len(distances), A_ub=rows, b_ub=right, method="highs-ipm").fun)
+
+
+def greedy_code(n: int, d: int, size: int, order: np.ndarray) -> list[int]:
+    """Up to ``size`` words at mutual distance >= d, taken in the given order."""
+    code: list[int] = []
+    for word in map(int, order):
+        if len(code) == size:
+            break
+        if all((word ^ other).bit_count() >= d for other in code):
+            code.append(word)
+    return code

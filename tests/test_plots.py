@@ -131,6 +131,7 @@ def test_precision_by_bits_takes_one_result_and_an_axes():
     _, ax = plt.subplots()
     assert plots.precision_by_bits(result, ax) is ax
     assert ax.get_lines()[0].get_xydata().tolist() == [[16, precision]]
+    assert plots.precision_by_bits({np.int64(16): result}).get_lines()[0].get_xdata().tolist() == [16]
     named = plots.precision_by_bits({"CSQ": result, "other": make_result(8)})
     assert legend_of(named) == ["CSQ", "other"]
     assert [line.get_xdata().tolist() for line in named.get_lines()] == [[16], [8]]

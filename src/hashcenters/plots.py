@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import cycle
+from numbers import Integral
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -203,7 +204,7 @@ def precision_by_bits(
     if isinstance(results, RetrievalResult):
         results = {results.n_bits: results}
     table = _mapping(results, expected)
-    if any(isinstance(name, int) for name in table):
+    if any(isinstance(name, Integral) for name in table):
         table = {"": table}
     table = {n: {r.n_bits: r} if isinstance(r, RetrievalResult) else r for n, r in table.items()}
     named = {name: dict(sorted(_named(by_bits, expected).items())) for name, by_bits in table.items()}

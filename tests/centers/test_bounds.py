@@ -9,7 +9,6 @@ import scipy.optimize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bounds_references import greedy_code, krawtchouk_sum, largest_code, linear_programme
 from hashcenters.centers import bounds
 from hashcenters.centers.bounds import (
     Bound,
@@ -24,6 +23,7 @@ from hashcenters.centers.bounds import (
     refined_delsarte,
     singleton,
 )
+from references import greedy_code, krawtchouk_sum, largest_code, linear_programme
 
 UPPER = [singleton, plotkin, hamming, johnson, delsarte, refined_delsarte]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from code_references import algorithm_1, slow_gilbert_varshamov, slow_least_distance, slow_mean_distance_is_half
+from hashcenters.centers import HashCenterGenerator
 from hashcenters.centers.constructions import (
     Code,
     add_complements,
@@ -45,6 +45,12 @@ from hashcenters.centers.selection import (
     satisfies_definition_1,
     select_words,
 )
+from references import slow_gilbert_varshamov, slow_least_distance, slow_mean_distance_is_half
+
+
+def paper_words(n_classes: int, n_bits: int, seed: int) -> np.ndarray:
+    """Algorithm 1, which tests/centers/test_generator.py holds against its slow version."""
+    return HashCenterGenerator(n_bits, method="paper", seed=seed)(n_classes).numpy().astype(np.int8)
 
 
 def all_words(code: Code) -> np.ndarray:
@@ -348,7 +354,7 @@ def test_any_size_works(data):
         assert distance == slow_least_distance(words) if n_classes <= 60 else distance > 0
         assert distance >= plan_words(n_classes, n_bits)[0].distance
         assert distance >= slow_gilbert_varshamov(n_classes, n_bits)
-        assert distance >= max(min_distance(algorithm_1(n_classes, n_bits, seed)) for seed in range(5))
+        assert distance >= max(min_distance(paper_words(n_classes, n_bits, seed)) for seed in range(5))
 
 
 def test_no_plan_is_below_gilbert_varshamov():
@@ -356,3 +362,20 @@ def test_no_plan_is_below_gilbert_varshamov():
         for log_size in range(1, min(n_bits, 14) + 1):
             n_classes = (1 << log_size - 1) + 1  # the guarantee falls with the number of classes
             assert plan_words(n_classes, n_bits)[0].distance >= slow_gilbert_varshamov(n_classes, n_bits)
+
+
+def test_best_words_refuses_bad_input():
+    for arguments, message in [
+        ((0, 8, 0), "n_classes must be at least 1, got 0"),
+        ((4, 0, 0), "n_bits must be at least 1, got 0"),
+        ((4, 8, -1), "seed must be at least 0, got -1"),
+        ((257, 8, 0), r"n_classes must be at most 2\*\*n_bits = 256"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            best_words(*arguments)
+    with pytest.raises(TypeError, match="n_bits must be an int, got 8.0"):
+        best_words(4, 8.0, 0)
+    with pytest.raises(ValueError, match="n_classes must be at least 1, got 0"):
+        select_words(kerdock(16), 0, 0)
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
+        select_words(kerdock(16), 4, -1)

@@ -15,7 +15,7 @@ UNKNOWN_TO_512 = [324, 356, 412, 428, 436]
 SEARCH = Path(__file__).with_name("search_sequences.py")
 
 
-# For tests/references.py: ---------------------------------------------------------------------------------------------
+# Slow versions
 
 
 def is_hadamard(matrix: np.ndarray) -> bool:

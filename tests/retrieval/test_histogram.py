@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hashcenters import compiling
 from hashcenters.retrieval import histogram
 from hashcenters.retrieval.histogram import distance_histograms
 from references import histograms_by_loop
@@ -155,16 +156,16 @@ def test_loading_and_running_are_not_announced(impatient, capsys, signatures):
 
 
 def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
-    real = histogram.njit
+    real = compiling.njit
 
     def njit(**options):
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
         return real(**options)
 
-    monkeypatch.setattr(histogram, "njit", njit)
+    monkeypatch.setattr(compiling, "njit", njit)
 
-    @histogram.compiled
+    @compiling.compiled
     def double(x):
         return 2 * x
 

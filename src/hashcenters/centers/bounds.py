@@ -72,7 +72,7 @@ def singleton(n_bits: int, distance: int) -> int:
     Source:
         Singleton, Maximum distance q-nary codes, IEEE Trans. Inform. Theory, 1964.
 
-    Example:
+    Examples:
         >>> singleton(8, 5)
         16
     """
@@ -99,7 +99,7 @@ def plotkin(n_bits: int, distance: int) -> int:
     Source:
         Plotkin, Binary codes with specified minimum distance, IRE Trans. Inform. Theory, 1960.
 
-    Example:
+    Examples:
         >>> plotkin(16, 8), plotkin(24, 13), plotkin(8, 9)
         (32, 8, 1)
     """
@@ -128,7 +128,7 @@ def hamming(n_bits: int, distance: int) -> int:
     Source:
         Hamming, Error detecting and error correcting codes, Bell System Tech. J., 1950.
 
-    Example:
+    Examples:
         >>> hamming(7, 3), hamming(24, 8)
         (16, 4096)
     """
@@ -161,7 +161,7 @@ def constant_weight(n_bits: int, distance: int, weight: int) -> int:
         Johnson, A new upper bound for error-correcting codes, IRE Trans. Inform. Theory, 1962; MacWilliams and Sloane,
         The Theory of Error-Correcting Codes, chapter 17, theorems 2 to 4.
 
-    Example:
+    Examples:
         >>> constant_weight(24, 8, 8), constant_weight(13, 6, 3)
         (759, 4)
     """
@@ -173,10 +173,10 @@ def constant_weight(n_bits: int, distance: int, weight: int) -> int:
 
 
 def johnson(n_bits: int, distance: int) -> int:
-    """Bound A(n_bits, distance) by packing, counting also the words just outside the balls of :func:`hamming`.
+    """Bound A(n_bits, distance) by packing, counting also the words just outside the balls of ``hamming``.
 
     With d = 2e + 1, a word at distance e + 1 from a code word and outside every ball is that far from at most
-    floor(n / (e+1)) code words; A(n, 2e+2, 2e+1) from :func:`constant_weight` says how many such words there are.
+    floor(n / (e+1)) code words; A(n, 2e+2, 2e+1) from ``constant_weight`` says how many such words there are.
 
     Args:
         n_bits: word length n, at least 1.
@@ -192,7 +192,7 @@ def johnson(n_bits: int, distance: int) -> int:
     Source:
         Johnson 1962; MacWilliams and Sloane, chapter 17, theorem 13.
 
-    Example:
+    Examples:
         >>> johnson(24, 9), hamming(24, 9)
         (908, 1295)
     """
@@ -219,7 +219,7 @@ def delsarte(n_bits: int, distance: int) -> int:
         distance: minimum distance d in bits, at least 1.
 
     Returns:
-        The largest number of words that the bound allows, at most that of :func:`plotkin` and :func:`hamming`.
+        The largest number of words that the bound allows, at most that of ``plotkin`` and ``hamming``.
 
     Raises:
         TypeError: an argument is not an int.
@@ -228,7 +228,7 @@ def delsarte(n_bits: int, distance: int) -> int:
     Source:
         Delsarte, An algebraic approach to the association schemes of coding theory, 1973.
 
-    Example:
+    Examples:
         >>> delsarte(24, 8), delsarte(13, 6), delsarte(17, 6)
         (4096, 40, 425)
     """
@@ -245,14 +245,14 @@ def refined_delsarte(n_bits: int, distance: int) -> int:
       >= C(n, k) (2/M - 1) + 2 K_k(l) / M for some even l. If no A_i fit, there is no code of M words, nor a larger one.
     * A(n, d) <= 2 A(n - 1, d).
 
-    Words longer than 128 bits get :func:`delsarte` alone.
+    Words longer than 128 bits get ``delsarte`` alone.
 
     Args:
         n_bits: word length n, at least 1.
         distance: minimum distance d in bits, at least 1.
 
     Returns:
-        The largest number of words that the bound allows, at most that of :func:`delsarte`.
+        The largest number of words that the bound allows, at most that of ``delsarte``.
 
     Raises:
         TypeError: an argument is not an int.
@@ -262,7 +262,7 @@ def refined_delsarte(n_bits: int, distance: int) -> int:
         Best, Brouwer, MacWilliams, Odlyzko and Sloane, Bounds for binary codes of length less than 25, IEEE Trans.
         Inform. Theory, 1978. The configurations at several large distances together are this library's.
 
-    Example:
+    Examples:
         >>> refined_delsarte(9, 4), refined_delsarte(13, 6), refined_delsarte(17, 6), refined_delsarte(33, 16)
         (20, 32, 340, 77)
     """
@@ -298,7 +298,7 @@ def averaging(n_classes: int, n_bits: int) -> int:
     Source:
         Plotkin 1960.
 
-    Example:
+    Examples:
         >>> averaging(100, 64), averaging(2, 64)
         (32, 64)
     """
@@ -326,7 +326,7 @@ def gilbert_varshamov(n_classes: int, n_bits: int) -> int:
     Source:
         Gilbert, A comparison of signalling alphabets, Bell System Tech. J., 1952.
 
-    Example:
+    Examples:
         >>> gilbert_varshamov(100, 64), gilbert_varshamov(2, 64)
         (23, 64)
     """
@@ -342,8 +342,8 @@ def gilbert_varshamov(n_classes: int, n_bits: int) -> int:
 def max_min_distance(n_classes: int, n_bits: int) -> Bound:
     """Bound the minimum distance of ``n_classes`` words by all means of this module.
 
-    The simplest sufficient proof is named: :func:`plotkin`, :func:`hamming`, :func:`johnson`, :func:`delsarte`,
-    :func:`refined_delsarte`, in this order. Johnson and the refinement are tried up to 128 bits. Results are cached.
+    The simplest sufficient proof is named: ``plotkin``, ``hamming``, ``johnson``, ``delsarte``,
+    ``refined_delsarte``, in this order. Johnson and the refinement are tried up to 128 bits. Results are cached.
 
     Args:
         n_classes: number of words, 2..2^n_bits.
@@ -356,7 +356,7 @@ def max_min_distance(n_classes: int, n_bits: int) -> Bound:
         TypeError: an argument is not an int.
         ValueError: an argument is too small, or ``n_classes`` exceeds 2^n_bits.
 
-    Example:
+    Examples:
         >>> max_min_distance(100, 64)
         Bound(distance=32, name='plotkin')
         >>> max_min_distance(80, 32)
@@ -404,7 +404,7 @@ def _simplest_proof(m: int, n: int, d: int) -> str:
 
 
 def _refined_excludes(n: int, d: int, m: int) -> bool:
-    """Say whether :func:`refined_delsarte`'s arguments exclude m words, d even, without looking for the least bound."""
+    """Say whether ``refined_delsarte``'s arguments exclude m words, d even, without looking for the least bound."""
     if n - 1 > _MAX_REFINED_BITS:
         return False
     for length, size in ((n, m), (max(1, n - 1), (m + 1) // 2)):
@@ -427,7 +427,7 @@ def _delsarte(n: int, d: int) -> int:
 
 @lru_cache(maxsize=1024)
 def _local(n: int, d: int) -> int:
-    """Delsarte's programme with the neighbourhoods of :func:`refined_delsarte`, d even."""
+    """Delsarte's programme with the neighbourhoods of ``refined_delsarte``, d even."""
     bound = _certified(n, d, neighbourhood=_neighbourhood(n, d)) if d <= n else None
     return plotkin(n, d) if bound is None else math.floor(bound)
 
@@ -471,7 +471,7 @@ class _Neighbourhood(NamedTuple):
 def _neighbourhood(n: int, d: int) -> _Neighbourhood:
     """Enumerate the configurations at large distances, complemented: sets of words of the small weights ``coweights``.
 
-    Words of weights v and w overlap in at most (v + w - d) / 2 ones. The count of :func:`constant_weight` limits how
+    Words of weights v and w overlap in at most (v + w - d) / 2 ones. The count of ``constant_weight`` limits how
     many words the overlaps allow in total; words that must not overlap at all share out the bits. A configuration that
     contains an impossible one is impossible, so the enumeration may stop at the first failure.
     """
@@ -597,7 +597,7 @@ def _degree(n: int) -> int:
 
 @lru_cache(maxsize=256)
 def _constant_weight_row(n: int, d: int) -> tuple[int, ...]:
-    """Return :func:`constant_weight` for all weights 0..n, d even."""
+    """Return ``constant_weight`` for all weights 0..n, d even."""
     half = d // 2
     row = [1]
     for length in range(1, n + 1):

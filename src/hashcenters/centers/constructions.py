@@ -54,7 +54,7 @@ class Code:
         rows: linearly independent generator rows; none for an explicit list of words.
         cosets: one word of each coset of the span of ``rows``.
 
-    Example:
+    Examples:
         >>> code = Code("even weight", 3, 2, rows=(0b011, 0b110))
         >>> code.size
         4
@@ -112,7 +112,7 @@ def pack_ints(words: tuple[int, ...], n_bits: int) -> NDArray[np.uint8]:
     Returns:
         uint8 array (n, ceil(n_bits / 8)).
 
-    Example:
+    Examples:
         >>> pack_ints((1, 258), 9).tolist()
         [[1, 0], [2, 1]]
     """
@@ -131,7 +131,7 @@ def to_ints(words: NDArray[np.bool_]) -> tuple[int, ...]:
     Returns:
         One int a row, bit j is column j.
 
-    Example:
+    Examples:
         >>> to_ints(np.array([[True, False, True]]))
         (5,)
     """
@@ -178,7 +178,7 @@ def puncture(code: Code, column: int | None = None) -> Code:
     Raises:
         ValueError: the distance is 1, so that two words could become one.
 
-    Example:
+    Examples:
         >>> puncture(hadamard_block(8, "biorthogonal")).min_distance
         3
     """
@@ -207,7 +207,7 @@ def shorten(code: Code, column: int | None = None) -> Code:
     Returns:
         The shortened code. Where the rows are all zero in that column the value is the more frequent one of the cosets.
 
-    Example:
+    Examples:
         >>> code = shorten(quadratic_residue(23))
         >>> code.n_bits, code.size, code.min_distance
         (22, 2048, 7)
@@ -241,7 +241,7 @@ def add_parity(code: Code) -> Code:
     Returns:
         The extended code, of one bit more.
 
-    Example:
+    Examples:
         >>> add_parity(quadratic_residue(23)).min_distance
         8
     """
@@ -264,7 +264,7 @@ def even_subcode(code: Code) -> Code:
     Returns:
         The words of even weight.
 
-    Example:
+    Examples:
         >>> even_subcode(whole_space(4)).size
         8
     """
@@ -282,7 +282,7 @@ def subcode(code: Code, n_rows: int, n_cosets: int = 1) -> Code:
     Returns:
         The subcode of ``n_cosets * 2**n_rows`` words.
 
-    Example:
+    Examples:
         >>> subcode(whole_space(4), 2).size
         4
     """
@@ -299,7 +299,7 @@ def juxtapose(first: Code, second: Code) -> Code:
     Returns:
         A code with word i of ``first`` and word i of ``second`` as its word i.
 
-    Example:
+    Examples:
         >>> code = juxtapose(repetition(3), repetition(2))
         >>> code.n_bits, code.size, code.min_distance
         (5, 2, 5)
@@ -341,7 +341,7 @@ def u_u_plus_v(first: Code, second: Code) -> Code:
     Raises:
         ValueError: the lengths differ.
 
-    Example:
+    Examples:
         >>> code = u_u_plus_v(even_subcode(whole_space(4)), repetition(4))
         >>> code.n_bits, code.size, code.min_distance
         (8, 16, 4)
@@ -375,7 +375,7 @@ def construction_x(outer: Code, inner: Code, tail: Code) -> Code:
     Raises:
         ValueError: ``inner`` does not lie in ``outer`` that way, or ``tail`` has too few words.
 
-    Example:
+    Examples:
         >>> outer, inner = extended_bch(64, 21), extended_bch(64, 23)
         >>> code = construction_x(outer, inner, even_subcode(whole_space(3)))
         >>> code.n_bits, code.size == 2**18, code.min_distance
@@ -422,7 +422,7 @@ def add_complements(code: Code) -> Code:
     Raises:
         ValueError: the code is not linear, or holds the all-ones word already.
 
-    Example:
+    Examples:
         >>> add_complements(orbit_code((0b1011,), 7, (1,), 4)).size
         16
     """
@@ -461,7 +461,7 @@ def repetition(n_bits: int) -> Code:
     Returns:
         The code of distance ``n_bits``.
 
-    Example:
+    Examples:
         >>> repetition(5).min_distance
         5
     """
@@ -477,7 +477,7 @@ def whole_space(n_bits: int) -> Code:
     Returns:
         The code of distance 1.
 
-    Example:
+    Examples:
         >>> whole_space(5).size
         32
     """
@@ -503,7 +503,7 @@ def hadamard_block(order: int, kind: str) -> Code:
     Raises:
         ValueError: ``kind`` is none of the three, or no matrix of that order is known.
 
-    Example:
+    Examples:
         >>> code = hadamard_block(12, "simplex")
         >>> code.n_bits, code.size, code.min_distance
         (11, 12, 6)
@@ -538,7 +538,7 @@ def levenshtein(n_bits: int, distance: int) -> Code:
     Raises:
         ValueError: outside the Plotkin region, or a Hadamard matrix that is needed is not known.
 
-    Example:
+    Examples:
         >>> code = levenshtein(22, 12)
         >>> code.size
         12
@@ -584,7 +584,7 @@ def quadratic_character(q: int) -> NDArray[np.int8]:
     Raises:
         ValueError: ``q`` is not an odd prime power.
 
-    Example:
+    Examples:
         >>> quadratic_character(5)[0].tolist()
         [0, 1, -1, -1, 1]
     """
@@ -673,7 +673,7 @@ def conference_code(q: int) -> Code:
     Raises:
         ValueError: ``q`` is not a prime power that is 1 modulo 4.
 
-    Example:
+    Examples:
         >>> code = conference_code(9)
         >>> code.n_bits, code.size, code.min_distance
         (9, 20, 4)
@@ -710,7 +710,7 @@ def kerdock(n_bits: int) -> Code:
     Raises:
         ValueError: ``n_bits`` is not 16, 64, 256 or 1024.
 
-    Example:
+    Examples:
         >>> code = kerdock(16)
         >>> code.size, code.min_distance
         (256, 6)
@@ -822,7 +822,7 @@ def extended_bch(n_bits: int, designed: int) -> Code:
     Raises:
         ValueError: ``n_bits`` is not a power of two in that range or ``designed`` not an odd number in its range.
 
-    Example:
+    Examples:
         >>> code = extended_bch(64, 23)
         >>> code.size == 2**16, code.min_distance
         (True, 24)
@@ -861,7 +861,7 @@ def quadratic_residue(prime: int) -> Code:
     Raises:
         ValueError: another ``prime``.
 
-    Example:
+    Examples:
         >>> code = quadratic_residue(23)
         >>> code.size, code.min_distance
         (4096, 7)
@@ -892,7 +892,7 @@ def orbit_code(blocks: tuple[int, ...], order: int, starts: tuple[int, ...], min
     Returns:
         The code.
 
-    Example:
+    Examples:
         >>> code = orbit_code((0b1011,), 7, (1,), 4)
         >>> code.n_bits, code.size
         (7, 8)
@@ -920,7 +920,7 @@ def step(column: int, blocks: tuple[int, ...]) -> int:
     Returns:
         The next column of the orbit.
 
-    Example:
+    Examples:
         >>> step(0b100, (0b1011,))
         3
     """
@@ -948,7 +948,7 @@ def best_10_40_4() -> Code:
     Returns:
         The code.
 
-    Example:
+    Examples:
         >>> best_10_40_4().size
         40
     """
@@ -974,7 +974,7 @@ def julin_12_144_4() -> Code:
     Returns:
         The code.
 
-    Example:
+    Examples:
         >>> julin_12_144_4().size
         144
     """

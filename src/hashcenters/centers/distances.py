@@ -1,42 +1,27 @@
 """The compiled loops of this folder, in the one module that loads numba: import it when it is first used."""
 
-# numba compiles these functions from the types of their arguments.
-# ruff: noqa: ANN001, ANN201, ANN202
-
 from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
-from numba.core import types
-from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from hashcenters.compiling import compiled, popcount
 
 __all__ = ["least_distance", "orbit_labels", "tabu", "weight_table"]
 
 _BLOCK = 4096
 
 
-def _count_ones(typing_context, word):  # type: ignore[no-untyped-def]
-    """Count the ones of a uint64 with the processor's own instruction."""
-
-    def build(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.ctpop(arguments[0])
-
-    return types.uint64(types.uint64), build
-
-
-_popcount: Any = intrinsic(_count_ones)
-
-
-@nb.njit("uint64(uint64[:, ::1], int64)", cache=True, nogil=True)
-def least_distance(lanes, n_bits):  # type: ignore[no-untyped-def]
+@compiled
+def least_distance(lanes: NDArray[np.uint64], n_bits: int) -> np.uint64:
     """Return the least distance of the columns of a uint64 array (lanes, words), or n_bits for a single one.
 
     The least count is kept per place of a block, so that the inner loop has no reduction and becomes vector code.
     """
     n_lanes, n_words = lanes.shape
-    least = np.uint64(n_bits)
+    least: np.uint64 = np.uint64(n_bits)
     low = np.empty(_BLOCK, dtype=np.uint64)
     count = np.empty(_BLOCK, dtype=np.uint64)
     for start in range(0, n_words, _BLOCK):
@@ -47,11 +32,11 @@ def least_distance(lanes, n_bits):  # type: ignore[no-untyped-def]
             for i in range(start):
                 word = lanes[0, i]
                 for j in range(size):
-                    low[j] = min(low[j], _popcount(word ^ block[j]))
+                    low[j] = min(low[j], popcount(word ^ block[j]))
             for i in range(size):
                 word = block[i]
                 for j in range(i + 1, size):
-                    low[j] = min(low[j], _popcount(word ^ block[j]))
+                    low[j] = min(low[j], popcount(word ^ block[j]))
         else:
             for i in range(start + size):
                 first = max(0, i + 1 - start)
@@ -60,15 +45,17 @@ def least_distance(lanes, n_bits):  # type: ignore[no-untyped-def]
                     word = lanes[lane, i]
                     block = lanes[lane, start : start + size]
                     for j in range(size):
-                        count[j] += _popcount(word ^ block[j])
+                        count[j] += popcount(word ^ block[j])
                 for j in range(first, size):
                     low[j] = min(low[j], count[j])
         least = low[:size].min()
-    return least
+    return np.uint64(least)
 
 
-@nb.njit(cache=True)
-def orbit_labels(successor, sizes, representatives):  # type: ignore[no-untyped-def]
+@compiled
+def orbit_labels(
+    successor: NDArray[Any], sizes: NDArray[Any], representatives: NDArray[Any]
+) -> tuple[NDArray[np.int32], int]:
     """Number the orbits of a permutation of 0..n-1 (0 apart): fill sizes and least members, return labels and count."""
     labels = np.full(successor.size, -1, dtype=np.int32)
     count = 0
@@ -86,8 +73,8 @@ def orbit_labels(successor, sizes, representatives):  # type: ignore[no-untyped-
     return labels, count
 
 
-@nb.njit(cache=True)
-def weight_table(words, labels, table):  # type: ignore[no-untyped-def]
+@compiled
+def weight_table(words: NDArray[Any], labels: NDArray[Any], table: NDArray[Any]) -> None:
     """Add up, for each word, how many columns of each orbit it meets in an odd number of places."""
     for row in range(words.size):
         for column in range(1, labels.size):
@@ -98,8 +85,16 @@ def weight_table(words, labels, table):  # type: ignore[no-untyped-def]
             table[labels[column], row] += (0x6996 >> (bits & 15)) & 1
 
 
-@nb.njit(cache=True)
-def tabu(table, chosen, weights, target, margin, n_steps, state):  # type: ignore[no-untyped-def]
+@compiled
+def tabu(
+    table: NDArray[Any],
+    chosen: NDArray[Any],
+    weights: NDArray[Any],
+    target: int,
+    margin: int,
+    n_steps: int,
+    state: np.uint64,
+) -> int:
     """Swap orbits until every word has weight >= target or the steps are used up; return the steps left.
 
     The cost that each swap makes least is the sum of squares of what words lack to ``target + margin``.

@@ -21,8 +21,8 @@ __all__ = ["hadamard_construction", "hadamard_matrix"]
 SignArray = NDArray[np.int8]
 
 # n: four ±1 rows of length n, each a binary number (first entry most significant, bit 1 for +1), whose periodic
-# autocorrelations add up to 0 at every shift but 0. Found by computer (search_sequences.py): 23, 29, 47 and 59 join
-# Turyn-type sequences of length 8, 10, 16 and 20, the others are constant on the orbits of a multiplier.
+# autocorrelations add up to 0 at every shift but 0. Found by computer (tests/centers/search_sequences.py): 23, 29, 47
+# and 59 join Turyn-type sequences of length 8, 10, 16 and 20, the others are constant on the orbits of a multiplier.
 _QUADRUPLES = {
     23: (0x50D98E, 0x50D971, 0x50A601, 0x50A6FE),
     29: (0x1A7F72A4, 0x1A7F715B, 0x1A788C8B, 0x1A788F74),
@@ -88,7 +88,7 @@ def hadamard_matrix(order: int) -> SignArray:
         36" (1970); Turyn, "Hadamard matrices, Baumert-Hall units, four-symbol sequences, pulse compression, and surface
         wave encodings" (1974).
 
-    Example:
+    Examples:
         >>> hadamard_matrix(4)
         array([[ 1,  1,  1,  1],
                [ 1, -1,  1, -1],
@@ -129,7 +129,7 @@ def hadamard_construction(order: int) -> str | None:
         TypeError: ``order`` is not an integer.
         ValueError: ``order`` is smaller than 1.
 
-    Example:
+    Examples:
         >>> for order in (64, 28, 76, 188, 184, 10):
         ...     print(order, hadamard_construction(order))
         64 Sylvester

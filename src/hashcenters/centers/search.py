@@ -35,7 +35,7 @@ def griesmer(n_rows: int, distance: int) -> int:
     Returns:
         Sum of ceil(d / 2^i), i = 0..k-1 (J. H. Griesmer, 1960).
 
-    Example:
+    Examples:
         >>> griesmer(12, 8)
         23
     """
@@ -108,7 +108,7 @@ def block_choices(n_rows: int, order: int, most: int = 6) -> list[tuple[int, ...
     Returns:
         Tuples of polynomials whose degrees sum to ``n_rows``, at most three blocks of degree 1.
 
-    Example:
+    Examples:
         >>> block_choices(3, 7)
         [(11,), (13,)]
     """
@@ -137,7 +137,7 @@ def orbit_table(blocks: tuple[int, ...]) -> Orbits:
     Returns:
         int16 (column orbits, word orbits) weights, int64 sizes of the column orbits, int64 one column of each.
 
-    Example:
+    Examples:
         >>> table, sizes, starts = orbit_table((0b1011,))
         >>> table.tolist(), sizes.tolist(), starts.tolist()
         ([[4]], [7], [1])

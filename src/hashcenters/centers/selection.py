@@ -29,7 +29,9 @@ from hashcenters.centers.constructions import (
     whole_space,
 )
 from hashcenters.centers.hadamard import hadamard_construction
+from hashcenters.centers.randomness import check_seed
 from hashcenters.centers.search import frozen_codes
+from hashcenters.checks import check_count
 
 # Sets of words up to this many are balanced word by word.
 _POOL = 1 << 10
@@ -347,7 +349,7 @@ def plan_words(n_classes: int, n_bits: int) -> tuple[Plan, ...]:
     Returns:
         Plans with falling promised distance; the first is the one to use, the others are for a selection that fails.
 
-    Example:
+    Examples:
         >>> plan_words(100, 64)[0].distance
         32
     """
@@ -444,14 +446,16 @@ def select_words(code: Code, n_classes: int, seed: int) -> NDArray[np.int8]:
         int8 array (n_classes, n_bits) of +-1.
 
     Raises:
-        ValueError: the code has fewer words, or is one (an explicit list of words, not from this package) in which no
-            choice of words with Definition 1 was found.
+        TypeError: ``n_classes`` or ``seed`` is not an int.
+        ValueError: one of them is out of range, the code has fewer words, or it is an explicit list of words (not from
+            this package) in which no choice of words with Definition 1 was found.
 
-    Example:
+    Examples:
         >>> words = select_words(kerdock(16), 100, 0)
         >>> int(np.abs(words.sum(axis=0, dtype=np.int64)).max())
         0
     """
+    n_classes, seed = check_count(n_classes, "n_classes"), check_seed(seed)
     if n_classes > code.size:
         raise ValueError(f"n_classes must be at most the {code.size} words of {code.name}, got {n_classes}")
     words = _best_columns([code], n_classes, seed, 0)
@@ -469,7 +473,7 @@ def satisfies_definition_1(words: NDArray[np.int8]) -> bool:
     Returns:
         Whether ||sum of the words||^2 <= n_classes * n_bits.
 
-    Example:
+    Examples:
         >>> satisfies_definition_1(np.array([[1, 1], [1, 1]], dtype=np.int8))
         False
     """
@@ -653,13 +657,15 @@ def best_words(n_classes: int, n_bits: int, seed: int) -> tuple[NDArray[np.int8]
         measured over all pairs (n_bits for a single word).
 
     Raises:
-        ValueError: there are fewer than ``n_classes`` words.
+        TypeError: an argument is not an int.
+        ValueError: there are fewer than ``n_classes`` words, or an argument is out of range.
 
-    Example:
+    Examples:
         >>> words, construction, distance = best_words(100, 16, 0)
         >>> construction, distance
         ('extended BCH[16, 7]', 6)
     """
+    n_classes, n_bits, seed = check_count(n_classes, "n_classes"), check_count(n_bits, "n_bits"), check_seed(seed)
     if n_bits < 63 and n_classes > 1 << n_bits:
         raise ValueError(f"n_classes must be at most 2**n_bits = {1 << n_bits} for n_bits={n_bits}, got {n_classes}")
     for plan in plan_words(n_classes, n_bits):
@@ -667,8 +673,7 @@ def best_words(n_classes: int, n_bits: int, seed: int) -> tuple[NDArray[np.int8]
         words = _best_columns(codes, n_classes, seed, plan.n_dropped)
         if satisfies_definition_1(words):
             break
-    else:
-        raise AssertionError(f"no plan for {n_classes} words of {n_bits} bits kept Definition 1")
+    assert satisfies_definition_1(words), f"no plan for {n_classes} words of {n_bits} bits kept Definition 1"
     names = [code.name for code in codes]
     parts = [f"{names.count(name)} x {name}" if names.count(name) > 1 else name for name in dict.fromkeys(names)]
     suffix = f", {plan.n_dropped} columns dropped" if plan.n_dropped else ""
@@ -684,7 +689,7 @@ def min_distance(words: NDArray[np.int8]) -> int:
     Returns:
         The least distance; n_bits for a single word.
 
-    Example:
+    Examples:
         >>> min_distance(np.array([[1, 1, 1], [1, -1, -1]], dtype=np.int8))
         2
     """

@@ -17,15 +17,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from numba import njit, types
-from numba.extending import intrinsic
 
 from hashcenters.checks import check_count
+from hashcenters.compiling import compiled, popcount
 from hashcenters.retrieval.codes import MAX_BITS, PackedArray, WordArray, packed_width, to_words
 
 __all__ = ["DistanceHistograms", "distance_histograms"]
@@ -33,7 +32,6 @@ __all__ = ["DistanceHistograms", "distance_histograms"]
 CountArray: TypeAlias = npt.NDArray[np.int64]
 _Bounds: TypeAlias = npt.NDArray[np.int64]
 _Symbols: TypeAlias = npt.NDArray[np.uint32]
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _BLOCK = 2048  # items whose distances are buffered at a time; the buffer stays in the L1 cache
 _OUTER_WORDS = 1 << 17  # words of the database (1 MB) that stay in the L2 cache while a chunk of queries passes over
@@ -52,12 +50,6 @@ class _Dispatcher(Protocol):
 
     signatures: list[object]
     stats: _CacheStats
-
-
-class _Builder(Protocol):
-    """What writes LLVM's instructions."""
-
-    def ctpop(self, value: object) -> object: ...
 
 
 class DistanceHistograms(NamedTuple):
@@ -245,37 +237,17 @@ def announced_compilation(function: Callable[..., None]) -> Iterator[None]:
 _announced = threading.Event()
 
 
-def compiled(function: _Function) -> _Function:
-    """Compile at the first call, release the GIL while running, and keep the machine code on disk where possible."""
-    try:
-        return cast(_Function, njit(cache=True, nogil=True)(function))
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        return cast(_Function, njit(nogil=True)(function))
-
-
-def _population_count(typing_context: object, word: types.Type) -> tuple[object, object]:
-    """Count the bits set in a uint64: LLVM takes the processor's instruction, or shifts and masks where it has none."""
-
-    def generate(context: object, builder: _Builder, signature: object, arguments: list[object]) -> object:
-        return builder.ctpop(arguments[0])
-
-    return types.uint64(types.uint64), generate
-
-
-_popcount = cast(Callable[[np.uint64], np.uint64], intrinsic(_population_count))
-
-
 @compiled
 def _joint_distances(x: WordArray, y: WordArray, words: WordArray, start: int, shift: np.uint64, out: _Symbols) -> None:
     """For each item from ``start`` on: its distance to ``x`` times 2**shift, plus its distance to ``y``."""
     n = len(out)
     p, q, items = x[0], y[0], words[0, start : start + n]
     for j in range(n):
-        out[j] = np.uint32((_popcount(p ^ items[j]) << shift) + _popcount(q ^ items[j]))
+        out[j] = np.uint32((popcount(p ^ items[j]) << shift) + popcount(q ^ items[j]))
     for w in range(1, len(words)):
         p, q, items = x[w], y[w], words[w, start : start + n]
         for j in range(n):
-            out[j] += np.uint32((_popcount(p ^ items[j]) << shift) + _popcount(q ^ items[j]))
+            out[j] += np.uint32((popcount(p ^ items[j]) << shift) + popcount(q ^ items[j]))
 
 
 @compiled
@@ -381,6 +353,6 @@ def _count_slices(
             for w in range(len(words)):
                 word, items = queries[query, w], words[w, start : start + len(out)]
                 for j in range(len(out)):
-                    out[j] = np.uint16(_popcount(word ^ items[j])) + (out[j] if w else np.uint16(0))
+                    out[j] = np.uint16(popcount(word ^ items[j])) + (out[j] if w else np.uint16(0))
             for j in range(len(out)):
                 counts[query, out[j]] += 1

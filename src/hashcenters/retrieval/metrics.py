@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hashcenters.checks import check_count
-from hashcenters.retrieval.histogram import CountArray, announced_compilation, compiled
+from hashcenters.compiling import compiled
+from hashcenters.retrieval.histogram import CountArray, announced_compilation
 from hashcenters.retrieval.result import APDenominator
 
 __all__ = [
