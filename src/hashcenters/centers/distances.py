@@ -15,13 +15,13 @@ _BLOCK = 4096
 
 
 @compiled
-def least_distance(lanes: NDArray[np.uint64], n_bits: int) -> np.uint64:
+def least_distance(lanes: NDArray[np.uint64], n_bits: int) -> int:
     """Return the least distance of the columns of a uint64 array (lanes, words), or n_bits for a single one.
 
     The least count is kept per place of a block, so that the inner loop has no reduction and becomes vector code.
     """
     n_lanes, n_words = lanes.shape
-    least: np.uint64 = np.uint64(n_bits)
+    least = np.uint64(n_bits)
     low = np.empty(_BLOCK, dtype=np.uint64)
     count = np.empty(_BLOCK, dtype=np.uint64)
     for start in range(0, n_words, _BLOCK):
@@ -49,7 +49,7 @@ def least_distance(lanes: NDArray[np.uint64], n_bits: int) -> np.uint64:
                 for j in range(first, size):
                     low[j] = min(low[j], count[j])
         least = low[:size].min()
-    return np.uint64(least)
+    return int(least)
 
 
 @compiled
