@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from hashcenters.checks import check_centers, check_count, check_finite, check_labels, check_logits, require
+from hashcenters.checks import (
+    check_centers,
+    check_count,
+    check_finite,
+    check_labels,
+    check_logits,
+    check_matrix,
+    require,
+)
 
 
 def test_require_speaks_only_when_broken():
@@ -92,3 +100,19 @@ def test_labels():
         check_labels(torch.tensor([[0, 2, 0]]), 3)
     with pytest.raises(ValueError, match=r"multi-hot \(N, n_classes=3\), got \(2, 4\)"):
         check_labels(torch.zeros(2, 4), 3)
+
+
+def test_matrices_are_square_and_finite():
+    matrix = torch.rand(3, 3)
+    assert check_matrix(matrix, "similarity", 3) is matrix
+    with pytest.raises(TypeError, match=r"similarity must be a tensor of shape \(n_classes, n_classes\), got list"):
+        check_matrix([[1.0]], "similarity")
+    for wrong in (torch.tensor(1.0), torch.ones(3), torch.ones(3, 2), torch.ones(0, 0), torch.ones(2, 2, 2)):
+        with pytest.raises(
+            ValueError, match=re.escape(f"must have shape (n_classes, n_classes), got {tuple(wrong.shape)}")
+        ):
+            check_matrix(wrong, "similarity")
+    with pytest.raises(ValueError, match=r"must have shape \(n_classes=4, n_classes=4\), got \(3, 3\)"):
+        check_matrix(matrix, "similarity", 4)
+    with pytest.raises(ValueError, match="confusion must be finite, got NaN or infinity"):
+        check_matrix(torch.tensor([[float("nan")]]), "confusion")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 
-from hashcenters import HammingRetrievalEvaluator, HashCenterGenerator, plots
+from hashcenters import HammingRetrievalEvaluator, HashCenterGenerator, center_report, plots
 from hashcenters.retrieval import pack
 
 CURVES = [plots.precision_recall_curve, plots.precision_at_n, plots.precision_within_radius]
@@ -335,3 +335,36 @@ def test_missing_scikit_learn_says_what_to_install(monkeypatch):
     codes, labels, _ = make_codes(10)
     with pytest.raises(ImportError, match=r'codes_in_2d needs scikit-learn: pip install "hashcenters\[plots\]"'):
         plots.codes_in_2d(codes, labels)
+
+
+def test_center_distances_are_counted_pair_by_pair():
+    centers = HashCenterGenerator(20, method="paper", seed=3)(30)
+    before = centers.clone()
+    histogram, matrix = plots.center_distances(centers)
+    pairs = [int((a != b).sum()) for i, a in enumerate(centers) for b in centers[:i]]
+    assert [int(bar.get_height()) for bar in histogram.patches] == [pairs.count(d) for d in range(21)]
+    assert [bar.get_x() + bar.get_width() / 2 for bar in histogram.patches] == list(range(21))
+    drawn = matrix.images[0].get_array()
+    assert drawn.tolist() == [[int((a != b).sum()) for b in centers] for a in centers]
+    assert torch.equal(centers, before)
+    labels = [text.get_text() for text in histogram.get_legend().get_texts()]
+    report = center_report(centers)
+    assert labels == ["n_bits / 2", f"upper bound {report.upper_bound}", f"least distance {report.min_distance}"]
+    plt.close("all")
+
+
+def test_center_distances_of_optimal_and_of_the_first_classes():
+    _, axes = plt.subplots(1, 2)
+    histogram, matrix = plots.center_distances(HashCenterGenerator(16)(100), (axes[0], axes[1]), max_classes=40)
+    assert (histogram, matrix) == (axes[0], axes[1])
+    assert matrix.images[0].get_array().shape == (40, 40)
+    optimal, _ = plots.center_distances(HashCenterGenerator(16)(100))
+    assert optimal.get_legend().get_texts()[1].get_text() == "least distance = upper bound 6"
+    plt.close("all")
+
+
+def test_center_distances_need_two_centers():
+    with pytest.raises(ValueError, match=r"centers must be two at least to have distances, got shape \(1, 8\)"):
+        plots.center_distances(torch.ones(1, 8))
+    with pytest.raises(ValueError, match="max_classes must be at least 2, got 1"):
+        plots.center_distances(torch.ones(3, 8), max_classes=1)

@@ -12,7 +12,7 @@ from typing import SupportsIndex
 import torch
 from torch import Tensor
 
-__all__ = ["check_centers", "check_count", "check_finite", "check_labels", "check_logits", "require"]
+__all__ = ["check_centers", "check_count", "check_finite", "check_labels", "check_logits", "check_matrix", "require"]
 
 
 def require(condition: Tensor, message: str) -> None:
@@ -158,3 +158,34 @@ def check_labels(labels: Tensor, n_classes: int, *, n_rows: int | None = None) -
         raise ValueError(
             f"labels must be class indices (N,) or multi-hot (N, n_classes={n_classes}), got {tuple(labels.shape)}"
         )
+
+
+def check_matrix(matrix: Tensor, name: str, n_classes: int | None = None) -> Tensor:
+    """Return a matrix with a row and a column for every class, or refuse it.
+
+    Args:
+        matrix: tensor to check, expected (n_classes, n_classes) and finite.
+        name: the argument's name, for the message.
+        n_classes: number of classes, where it is known.
+
+    Returns:
+        The matrix.
+
+    Raises:
+        TypeError: not a tensor.
+        ValueError: not square, empty, of another size, or not finite.
+
+    Examples:
+        >>> check_matrix(torch.eye(2), "similarity")
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
+    size = "n_classes" if n_classes is None else f"n_classes={n_classes}"
+    if not isinstance(matrix, Tensor):
+        raise TypeError(f"{name} must be a tensor of shape ({size}, {size}), got {type(matrix).__name__}")
+    n_rows = len(matrix) if matrix.ndim else 0
+    if matrix.shape != (n_rows, n_rows) or not n_rows or n_classes not in (None, n_rows):
+        raise ValueError(f"{name} must have shape ({size}, {size}), got {tuple(matrix.shape)}")
+    if not bool(torch.isfinite(matrix).all()):
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    return matrix

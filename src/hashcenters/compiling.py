@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["compiled", "popcount"]
+__all__ = ["compiled", "compiled_sums", "popcount"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -22,10 +22,19 @@ class _Builder(Protocol):
 
 def compiled(function: _Function) -> _Function:
     """Compile at the first call, release the GIL while running, and keep the machine code on disk where possible."""
+    return _compiled(function, fastmath=False)
+
+
+def compiled_sums(function: _Function) -> _Function:
+    """Compile likewise, with sums of floats taken in any order: only for whole numbers, which floats hold exactly."""
+    return _compiled(function, fastmath={"reassoc", "contract", "nsz"})
+
+
+def _compiled(function: _Function, *, fastmath: bool | set[str]) -> _Function:
     try:
-        return cast(_Function, njit(cache=True, nogil=True)(function))
+        return cast(_Function, njit(cache=True, nogil=True, fastmath=fastmath)(function))
     except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        return cast(_Function, njit(nogil=True)(function))
+        return cast(_Function, njit(nogil=True, fastmath=fastmath)(function))
 
 
 def _population_count(typing_context: object, word: types.Type) -> tuple[object, object]:

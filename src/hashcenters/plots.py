@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hashcenters.centers.report import center_report
 from hashcenters.checks import check_centers, check_count, check_labels
 from hashcenters.retrieval import RetrievalResult
 from hashcenters.retrieval.codes import hamming_distance, to_packed, unpack
@@ -30,6 +31,7 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "center_distance_heatmap",
+    "center_distances",
     "codes_in_2d",
     "precision_at_n",
     "precision_by_bits",
@@ -254,7 +256,7 @@ def center_distance_heatmap(
     Examples:
         >>> import torch
         >>> from hashcenters import HashCenterGenerator, plots
-        >>> centers = HashCenterGenerator(16)(4)
+        >>> centers = HashCenterGenerator(16, method="paper")(4)
         >>> ax = plots.center_distance_heatmap(centers, torch.arange(4), centers)
         >>> [text.get_text() for text in ax.texts[:4]]
         ['0.0', '8.0', '8.0', '8.0']
@@ -293,6 +295,69 @@ def center_distance_heatmap(
             color = "white" if distance < 0.5 * limit else "0.2"
             ax.text(column, row, f"{distance:.{digits}f}", ha="center", va="center", color=color, fontsize=size)
     return ax
+
+
+def center_distances(
+    centers: Tensor, axes: tuple[Axes, Axes] | None = None, max_classes: int = 1000
+) -> tuple[Axes, Axes]:
+    """Draw how far apart centers are: how many pairs have which distance, and the distance of every pair.
+
+    In the histogram n_bits / 2, the mean that Definition 1 asks for, and the upper bound on the least distance are
+    marked; no bar stands between 0 and the least distance.
+
+    Args:
+        centers: float (n_classes, n_bits) of ±1, two at least.
+        axes: where to draw the histogram and the matrix; ``None`` makes a new figure.
+        max_classes: draw the first so many classes.
+
+    Returns:
+        The Axes of the histogram and of the matrix.
+
+    Raises:
+        TypeError: ``centers`` is not a floating-point tensor, or ``max_classes`` is not an integer.
+        ValueError: ``centers`` is not two-dimensional, holds something other than ±1 or has a single row, or
+            ``max_classes`` is below 2.
+
+    Examples:
+        >>> from hashcenters import HashCenterGenerator, plots
+        >>> histogram, matrix = plots.center_distances(HashCenterGenerator(16)(100))
+        >>> [int(bar.get_x() + 0.5) for bar in histogram.patches if bar.get_height() > 0]
+        [6, 8, 10, 16]
+    """
+    check_centers(centers)
+    check_count(max_classes, "max_classes", least=2)
+    if len(centers) < 2:
+        raise ValueError(f"centers must be two at least to have distances, got shape {tuple(centers.shape)}")
+    signs = centers.detach().cpu().float()[:max_classes]
+    n_classes, n_bits = signs.shape
+    distances = ((n_bits - signs @ signs.T) / 2).numpy().astype(np.int64)
+    report = center_report(signs)
+    if axes is None:
+        _, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.5), layout="constrained", width_ratios=(1.25, 1))
+    else:
+        left, right = axes
+
+    counts = np.bincount(distances[np.triu_indices(n_classes, 1)], minlength=n_bits + 1)
+    left.bar(np.arange(n_bits + 1), counts, width=1.0, color=_COLORS[0], edgecolor="white", linewidth=0.4)
+    left.axvline(n_bits / 2, color="0.4", linewidth=1.0, linestyle=":", label="n_bits / 2")
+    bound = f"{'least distance = ' if report.is_optimal else ''}upper bound {report.upper_bound}"
+    left.axvline(report.upper_bound, color=_COLORS[1], linewidth=1.2, linestyle="--", label=bound)
+    if not report.is_optimal:
+        left.axvline(report.min_distance, color="0.1", linewidth=1.2, label=f"least distance {report.min_distance}")
+    left.set(xlabel="distance of two centers (bits)", ylabel="pairs", xlim=(-0.5, n_bits + 0.5))
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    left.yaxis.set_major_locator(MaxNLocator(integer=True))
+    left.spines[["top", "right"]].set_visible(False)
+    left.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3)
+
+    image = right.imshow(distances, cmap="Blues_r", vmin=0, vmax=n_bits, interpolation="nearest")
+    bar = right.figure.colorbar(image, ax=right, label="distance (bits)", fraction=0.046, pad=0.03)
+    bar.outline.set_visible(False)
+    right.set(xlabel="class", ylabel="class")
+    for axis in (right.xaxis, right.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    right.spines[:].set_visible(False)
+    return left, right
 
 
 def codes_in_2d(

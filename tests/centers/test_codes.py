@@ -36,15 +36,17 @@ from hashcenters.centers.constructions import (
     u_u_plus_v,
     whole_space,
 )
-from hashcenters.centers.search import FROZEN, block_choices, frozen_codes, griesmer, orbit_table, search_orbits
-from hashcenters.centers.selection import (
-    _column_classes,
-    best_words,
-    min_distance,
-    plan_words,
-    satisfies_definition_1,
-    select_words,
+from hashcenters.centers.measures import column_classes, distance_range, min_distance, satisfies_definition_1
+from hashcenters.centers.search import (
+    FROZEN,
+    block_choices,
+    frozen_codes,
+    griesmer,
+    orbit_table,
+    search_columns,
+    search_orbits,
 )
+from hashcenters.centers.selection import best_words, plan_words, select_words
 from references import slow_gilbert_varshamov, slow_least_distance, slow_mean_distance_is_half
 
 
@@ -85,6 +87,8 @@ def test_ints_and_bits_round_trip(n_words, n_bits, seed):
 def test_min_distance_is_the_slow_one(n_words, n_bits, seed):
     words = signs(np.random.default_rng(seed).random((n_words, n_bits)) < 0.5)
     assert min_distance(words) == slow_least_distance(words)
+    greatest = max(int((a != b).sum()) for i, a in enumerate(words) for b in words[:i])
+    assert distance_range(words) == (min_distance(words), greatest)
 
 
 @pytest.mark.parametrize("n_bits", [60, 100])
@@ -332,13 +336,13 @@ def test_the_same_seed_gives_the_same_words_everywhere():
     digest = hashlib.sha256()
     for n_classes, n_bits in [(10, 16), (100, 64), (300, 96), (20, 9), (3000, 40)]:
         digest.update(best_words(n_classes, n_bits, 5)[0].tobytes())
-    assert digest.hexdigest()[:16] == "d21f52c3b649d371"
+    assert digest.hexdigest()[:16] == "0c0583c1b888f5d4"
 
 
 @pytest.mark.parametrize(("n_classes", "n_bits"), [(20, 64), (51, 64), (100, 64), (200, 64), (1000, 64), (100, 32)])
 def test_columns_all_differ(n_classes, n_bits):
     words = best_words(n_classes, n_bits, 0)[0]
-    assert np.unique(_column_classes(words > 0)).size == n_bits
+    assert np.unique(column_classes(words > 0)).size == n_bits
     assert not (words == words[:1]).all(axis=0).any()
 
 
@@ -355,6 +359,21 @@ def test_any_size_works(data):
         assert distance >= plan_words(n_classes, n_bits)[0].distance
         assert distance >= slow_gilbert_varshamov(n_classes, n_bits)
         assert distance >= max(min_distance(paper_words(n_classes, n_bits, seed)) for seed in range(5))
+
+
+@pytest.mark.parametrize("n_bits", [65, 66, 67, 68, 69, 70, 131, 139, 265])
+def test_every_plan_can_be_made(n_bits):
+    for log_size in range(2, 13):
+        words, _, distance = best_words((1 << log_size) - 1, n_bits, 0)
+        assert distance >= plan_words((1 << log_size) - 1, n_bits)[0].distance
+        assert satisfies_definition_1(words)
+
+
+def test_search_of_single_columns_finds_the_best_64_8_code():
+    found = next(c for seed in range(20) if (c := search_columns(64, 8, 29, seed=seed, n_rounds=1000)) is not None)
+    code = orbit_code((0b11,) * 8, 1, found, 29)
+    assert (code.n_bits, code.size, least(code), code.name) == (64, 256, 29, "linear[64, 8]")
+    assert search_columns(16, 5, 9, seed=0, n_rounds=20) is None
 
 
 def test_no_plan_is_below_gilbert_varshamov():

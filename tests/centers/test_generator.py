@@ -7,8 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashcenters.centers import HashCenterGenerator
-from references import algorithm_1, hadamard_by_definition
+from hashcenters.centers import HashCenterGenerator, closeness_correlation
+from hashcenters.centers.bounds import gilbert_varshamov
+from hashcenters.centers.measures import min_distance
+from hashcenters.centers.rivals import bernoulli_words, maxhd_words, mds_distance, mds_words
+from references import algorithm_1, hadamard_by_definition, slow_mean_distance_is_half
 
 
 def paper(n_classes, n_bits, seed=0):
@@ -70,7 +73,7 @@ def test_odd_halves_round_by_a_fair_coin_and_every_bit_is_fair():
 def test_all_halves_occur_equally_often():
     counts = {}
     for seed in range(300):
-        for row in (HashCenterGenerator(6, seed=seed)(64) > 0).int().tolist():
+        for row in (HashCenterGenerator(6, method="paper", seed=seed)(64) > 0).int().tolist():
             counts[tuple(row)] = counts.get(tuple(row), 0) + 1
     expected = 300 * 64 / 20
     assert len(counts) == 20
@@ -94,8 +97,74 @@ def test_centers_never_change():
     ]
 
 
-def test_auto_is_the_paper_for_now():
-    assert torch.equal(HashCenterGenerator(48, seed=3)(9), paper(9, 48, 3))
+METHODS = ("auto", "paper", "semantic", "bernoulli", "maxhd", "mds")
+
+
+def alike(n_classes, seed=0):
+    matrix = torch.rand(n_classes, n_classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return (matrix + matrix.T) / 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("n_classes", "n_bits"), [(1, 1), (1, 7), (2, 1), (7, 5), (20, 16), (9, 65)])
+def test_every_method_gives_signs_that_follow_the_seed(method, n_classes, n_bits):
+    if method == "maxhd" and n_classes == 2:
+        pytest.skip("its rule accepts one word and its complement by chance only")
+    similarity = alike(n_classes) if method == "semantic" else None
+    centers = [HashCenterGenerator(n_bits, method=method, seed=s)(n_classes, similarity=similarity) for s in (3, 3, 4)]
+    assert centers[0].shape == (n_classes, n_bits)
+    assert centers[0].dtype == torch.float32
+    assert centers[0].abs().eq(1).all()
+    assert torch.equal(centers[0], centers[1])
+    if n_classes * n_bits > 100 and method not in ("paper", "mds"):
+        assert not torch.equal(centers[0], centers[2])
+
+
+def test_rivals_are_what_their_functions_make():
+    for method, make in (("bernoulli", bernoulli_words), ("maxhd", maxhd_words), ("mds", mds_words)):
+        centers = HashCenterGenerator(24, method=method, seed=2)(15)
+        assert centers.tolist() == make(15, 24, seed=2).tolist()
+
+
+@given(sizes(), st.integers(0, 2**63 - 1))
+def test_auto_keeps_definition_1_and_beats_the_paper(size, seed):
+    n_classes, n_bits = size
+    words = HashCenterGenerator(n_bits, seed=seed)(n_classes).numpy().astype(np.int8)
+    assert slow_mean_distance_is_half(words)
+    if n_classes > 1:
+        assert min_distance(words) >= gilbert_varshamov(n_classes, n_bits)
+        assert min_distance(words) >= min_distance(paper(n_classes, n_bits, seed).numpy().astype(np.int8))
+
+
+def test_a_similarity_places_the_same_centers():
+    similarity = alike(30)
+    for method in ("auto", "paper", "bernoulli", "maxhd", "mds"):
+        generator = HashCenterGenerator(12, method=method, seed=1)
+        centers = generator(30, similarity=similarity)
+        assert sorted(centers.tolist()) == sorted(generator(30).tolist())
+        assert closeness_correlation(centers, similarity) > closeness_correlation(generator(30), similarity) + 0.05
+        assert generator.report(30, similarity=similarity).construction.endswith(", placed by similarity")
+
+
+def test_semantic_centers_follow_the_similarity_and_keep_mds_distance():
+    similarity = alike(40)
+    generator = HashCenterGenerator(32, method="semantic")
+    centers = generator(40, similarity=similarity)
+    report = generator.report(40, similarity=similarity)
+    assert report.min_distance >= mds_distance(40, 32)
+    assert report.satisfies_definition_1
+    assert report.construction.startswith("shaped by similarity from ")
+    placed = HashCenterGenerator(32)(40, similarity=similarity)
+    assert closeness_correlation(centers, similarity) > closeness_correlation(placed, similarity) + 0.1
+
+
+def test_methods_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"method='semantic' needs similarity: pass generator\(n_classes, similarity="):
+        HashCenterGenerator(16, method="semantic")(10)
+    with pytest.raises(ValueError, match=r"similarity must have shape \(n_classes=10, n_classes=10\), got \(9, 9\)"):
+        HashCenterGenerator(16)(10, similarity=alike(9))
+    with pytest.raises(TypeError, match=r"similarity must be a tensor of shape .*, got list"):
+        HashCenterGenerator(16)(10, similarity=[[1.0]])
 
 
 def test_calls_do_not_disturb_each_other_or_the_global_generator():
@@ -103,7 +172,8 @@ def test_calls_do_not_disturb_each_other_or_the_global_generator():
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     first = generator(7)
     first.zero_()
-    assert torch.equal(generator(7), paper(7, 12))
+    assert torch.equal(generator(7), HashCenterGenerator(12)(7))
+    assert not generator(7).eq(0).any()
     assert torch.equal(torch.get_rng_state(), state)
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
 
@@ -116,12 +186,18 @@ def test_more_classes_than_codes_are_refused(n_classes, n_bits):
 
 
 def test_many_bits_are_fine():
+    report = HashCenterGenerator(5000).report(3)
+    assert report.min_distance >= 5000 * 2 // 3 - 4
+    assert report.satisfies_definition_1
     assert paper(3, 2**15).shape == (3, 2**15)
     assert paper(3, 5000).shape == (3, 5000)
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(ValueError, match="method must be one of 'auto', 'paper', got 'hadamard'"):
+    with pytest.raises(
+        ValueError,
+        match="method must be one of 'auto', 'paper', 'semantic', .*'mds', got 'hadamard'",
+    ):
         HashCenterGenerator(8, method="hadamard")
     with pytest.raises(ValueError, match="n_bits must be at least 1, got 0"):
         HashCenterGenerator(0)

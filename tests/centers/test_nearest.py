@@ -58,7 +58,7 @@ def test_inputs_stay_and_gradients_are_no_matter():
 
 
 def test_single_codes_of_ones_or_zeros_are_codes():
-    centers = HashCenterGenerator(4)(2)
+    centers = HashCenterGenerator(4, method="paper")(2)
     assert nearest_center(torch.ones(1, 4), centers).distances.tolist() == [0]
     assert nearest_center(torch.zeros(1, 4), centers).distances.tolist() == [0]
 

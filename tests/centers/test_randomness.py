@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 
+from hashcenters.centers import randomness
 from hashcenters.centers.randomness import (
     CENTER_STREAM,
     SAMPLE_TIE_STREAM,
     TIE_TABLE_STREAM,
     check_seed,
     random_bits,
+    random_stream,
     random_words,
 )
 
@@ -47,7 +49,11 @@ def test_bits_are_fair_and_streams_and_seeds_unrelated():
 
 
 def test_streams_differ():
-    assert len({CENTER_STREAM, TIE_TABLE_STREAM, SAMPLE_TIE_STREAM}) == 3
+    streams = [value for name, value in vars(randomness).items() if name.endswith("_STREAM")]
+    assert {CENTER_STREAM, TIE_TABLE_STREAM, SAMPLE_TIE_STREAM} < set(streams)
+    assert len(set(streams)) == len(streams) == 7
+    first = {int(random_stream(0, *path).random_raw()) for path in [(1,), (2,), (1, 0), (1, 2), (2, 1), (1, 0, 0)]}
+    assert len(first) == 6
 
 
 def test_seed_fits_an_int64_buffer():

@@ -41,6 +41,7 @@ _MAX_DEGREE = 32
 # Longer words get no constant weight table and no local configurations: both grow with the square of the length.
 _MAX_REFINED_BITS = 128
 _MAX_CONFIGURATIONS = 1000
+_MAX_PROGRAMME_BITS = 1024
 
 
 class Bound(NamedTuple):
@@ -343,7 +344,8 @@ def max_min_distance(n_classes: int, n_bits: int) -> Bound:
     """Bound the minimum distance of ``n_classes`` words by all means of this module.
 
     The simplest sufficient proof is named: ``plotkin``, ``hamming``, ``johnson``, ``delsarte``,
-    ``refined_delsarte``, in this order. Johnson and the refinement are tried up to 128 bits. Results are cached.
+    ``refined_delsarte``, in this order. Johnson and the refinement are tried up to 128 bits, the linear
+    programme up to 1,024. Results are cached.
 
     Args:
         n_classes: number of words, 2..2^n_bits.
@@ -370,10 +372,10 @@ def _max_min_distance(m: int, n: int) -> Bound:
     reachable, excluded = gilbert_varshamov(m, n), n + 1
 
     def simple(d: int) -> bool:
-        return min(plotkin(n, d), hamming(n, d)) < m
+        return plotkin(n, d) < m or hamming(n, d) < m
 
     def linear(d: int) -> bool:
-        return simple(d) or _delsarte(*_even(n, d)) < m
+        return simple(d) or (n <= _MAX_PROGRAMME_BITS and _delsarte(*_even(n, d)) < m)
 
     low = reachable
     while excluded - low > 1:
@@ -618,7 +620,11 @@ def _constant_weight_row(n: int, d: int) -> tuple[int, ...]:
 
 
 def _ball(n: int, radius: int) -> int:
-    return sum(math.comb(n, i) for i in range(radius + 1))
+    term = total = 1
+    for i in range(1, min(radius, n) + 1):
+        term = term * (n - i + 1) // i
+        total += term
+    return total
 
 
 def _even(n: int, d: int) -> tuple[int, int]:

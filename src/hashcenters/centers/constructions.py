@@ -907,7 +907,9 @@ def orbit_code(blocks: tuple[int, ...], order: int, starts: tuple[int, ...], min
                 break
     n_rows = sum(block.bit_length() - 1 for block in blocks)
     rows = tuple(sum((column >> i & 1) << j for j, column in enumerate(columns)) for i in range(n_rows))
-    return Code(f"quasi-cyclic[{len(columns)}, {n_rows}] of order {order}", len(columns), min_distance, rows)
+    kind = "linear" if order == 1 else "quasi-cyclic"
+    suffix = "" if order == 1 else f" of order {order}"
+    return Code(f"{kind}[{len(columns)}, {n_rows}]{suffix}", len(columns), min_distance, rows)
 
 
 def step(column: int, blocks: tuple[int, ...]) -> int:

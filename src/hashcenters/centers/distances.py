@@ -9,47 +9,49 @@ from numpy.typing import NDArray
 
 from hashcenters.compiling import compiled, popcount
 
-__all__ = ["least_distance", "orbit_labels", "tabu", "weight_table"]
+__all__ = ["distance_range", "orbit_labels", "tabu", "weight_table"]
 
 _BLOCK = 4096
 
 
 @compiled
-def least_distance(lanes: NDArray[np.uint64], n_bits: int) -> int:
-    """Return the least distance of the columns of a uint64 array (lanes, words), or n_bits for a single one.
+def distance_range(lanes: NDArray[np.uint64], n_bits: int) -> tuple[int, int]:
+    """Return the least and greatest distance of the columns of a uint64 array (lanes, words), of two words at least.
 
-    The least count is kept per place of a block, so that the inner loop has no reduction and becomes vector code.
+    Both are kept per place of a block, so that the inner loop has no reduction and becomes vector code.
     """
     n_lanes, n_words = lanes.shape
-    least = np.uint64(n_bits)
-    low = np.empty(_BLOCK, dtype=np.uint64)
-    count = np.empty(_BLOCK, dtype=np.uint64)
+    low = np.full(_BLOCK, n_bits, dtype=np.int64)
+    high = np.zeros(_BLOCK, dtype=np.int64)
+    count = np.empty(_BLOCK, dtype=np.int64)
     for start in range(0, n_words, _BLOCK):
         size = min(n_words - start, _BLOCK)
-        low[:] = least
-        if n_lanes == 1:
-            block = lanes[0, start : start + size]
-            for i in range(start):
-                word = lanes[0, i]
-                for j in range(size):
-                    low[j] = min(low[j], popcount(word ^ block[j]))
-            for i in range(size):
-                word = block[i]
-                for j in range(i + 1, size):
-                    low[j] = min(low[j], popcount(word ^ block[j]))
-        else:
-            for i in range(start + size):
-                first = max(0, i + 1 - start)
+        last = lanes[n_lanes - 1, start : start + size]
+        for i in range(start + size):
+            if n_lanes > 1:
                 count[:size] = 0
-                for lane in range(n_lanes):
+                for lane in range(n_lanes - 1):
                     word = lanes[lane, i]
                     block = lanes[lane, start : start + size]
                     for j in range(size):
-                        count[j] += popcount(word ^ block[j])
-                for j in range(first, size):
-                    low[j] = min(low[j], count[j])
-        least = low[:size].min()
-    return int(least)
+                        count[j] += np.int64(popcount(word ^ block[j]))
+            word = lanes[n_lanes - 1, i]
+            if n_lanes > 1:
+                for j in range(max(0, i + 1 - start), size):
+                    distance = count[j] + np.int64(popcount(word ^ last[j]))
+                    low[j] = min(low[j], distance)
+                    high[j] = max(high[j], distance)
+            elif i < start:
+                for j in range(size):
+                    distance = np.int64(popcount(word ^ last[j]))
+                    low[j] = min(low[j], distance)
+                    high[j] = max(high[j], distance)
+            else:
+                for j in range(i + 1 - start, size):
+                    distance = np.int64(popcount(word ^ last[j]))
+                    low[j] = min(low[j], distance)
+                    high[j] = max(high[j], distance)
+    return int(low.min()), int(high.max())
 
 
 @compiled

@@ -13,12 +13,28 @@ from numpy.typing import NDArray
 
 from hashcenters.checks import check_count
 
-__all__ = ["CENTER_STREAM", "SAMPLE_TIE_STREAM", "TIE_TABLE_STREAM", "check_seed", "random_bits", "random_words"]
+__all__ = [
+    "ASSIGNMENT_STREAM",
+    "CENTER_STREAM",
+    "EXTENSION_STREAM",
+    "SAMPLE_TIE_STREAM",
+    "SELECTION_STREAM",
+    "SEMANTIC_STREAM",
+    "TIE_TABLE_STREAM",
+    "check_seed",
+    "random_bits",
+    "random_stream",
+    "random_words",
+]
 
 # One seed serves several purposes; each has its own stream, so that ties are independent of the centers they decide on.
 CENTER_STREAM: Final = 1
 TIE_TABLE_STREAM: Final = 2
 SAMPLE_TIE_STREAM: Final = 3
+ASSIGNMENT_STREAM: Final = 4
+SEMANTIC_STREAM: Final = 5
+EXTENSION_STREAM: Final = 6
+SELECTION_STREAM: Final = 7
 
 
 def check_seed(seed: object) -> int:
@@ -44,6 +60,23 @@ def check_seed(seed: object) -> int:
     return number
 
 
+def random_stream(seed: int, *path: int) -> np.random.Philox:
+    """Open one of a seed's independent streams of raw 64-bit words.
+
+    Args:
+        seed: 0..2**63 - 1.
+        path: what the words are for, one of the constants of this module first; different paths are independent.
+
+    Returns:
+        The bit generator; draw from it by ``random_raw``.
+
+    Examples:
+        >>> int(random_stream(0, CENTER_STREAM).random_raw())
+        12441188205270234579
+    """
+    return np.random.Philox(np.random.SeedSequence(seed, spawn_key=path))
+
+
 def random_words(seed: int, n_rows: int, n_words: int, *, stream: int) -> NDArray[np.uint64]:
     """Draw a table of random 64-bit words; its first rows do not depend on ``n_rows``.
 
@@ -60,8 +93,7 @@ def random_words(seed: int, n_rows: int, n_words: int, *, stream: int) -> NDArra
         >>> random_words(0, 1, 2, stream=CENTER_STREAM)
         array([[12441188205270234579,  8834087402389068706]], dtype=uint64)
     """
-    sequence = np.random.SeedSequence(seed, spawn_key=(stream,))
-    words: NDArray[np.uint64] = np.random.Philox(sequence).random_raw((n_rows, n_words))
+    words: NDArray[np.uint64] = random_stream(seed, stream).random_raw((n_rows, n_words))
     return words
 
 

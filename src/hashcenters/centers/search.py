@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from hashcenters.centers.constructions import Code, _times, orbit_code, step
 
-__all__ = ["FROZEN", "frozen_codes", "griesmer", "orbit_table", "search_orbits"]
+__all__ = ["FROZEN", "frozen_codes", "griesmer", "orbit_table", "search_columns", "search_orbits"]
 
 Orbits = tuple[NDArray[np.int16], NDArray[np.int64], NDArray[np.int64]]
 
@@ -207,8 +207,51 @@ def search_orbits(
     return (*sorted(int(starts[full[i]]) for i in chosen), *sorted(int(starts[i]) for i in fixed))
 
 
-# Found by `search_orbits`: n_bits, n_rows, least distance, order of T, blocks of T, one column of each orbit
-# (hexadecimal, ceil(n_rows / 4) digits a column).
+def search_columns(n_bits: int, n_rows: int, target: int, *, seed: int, n_rounds: int) -> tuple[int, ...] | None:
+    """Look for single columns, without symmetry, that make a linear code of least distance ``target``.
+
+    Round after round six columns are taken away at random and six others added one by one, each the one that brings
+    most to the light words: the one of largest sum over the words it meets of exp(-weight / 2).
+
+    Args:
+        n_bits: word length.
+        n_rows: dimension k; time and memory grow with 4^k.
+        target: distance wanted.
+        seed: start of the search.
+        n_rounds: rounds to try.
+
+    Returns:
+        The columns, numbers 1..2^k - 1, or None.
+
+    Examples:
+        >>> columns = search_columns(24, 7, 10, seed=0, n_rounds=100)
+        >>> columns is not None and len(columns)
+        24
+    """
+    size = 1 << n_rows
+    both = np.arange(size)[:, None] & np.arange(size)
+    for shift in (8, 4, 2, 1):
+        both ^= both >> shift
+    meets = (both & 1).astype(np.float32)  # columns by words
+    bits = np.random.Philox(key=seed)
+    columns = (bits.random_raw(n_bits) % np.uint64(size - 1)).astype(np.int64) + 1
+    weights = meets[columns].sum(axis=0)
+    for _ in range(n_rounds):
+        columns = columns[np.argsort(bits.random_raw(n_bits), kind="stable")]
+        weights -= meets[columns[:6]].sum(axis=0)
+        jitter = 1 + 1e-3 * (bits.random_raw(size) >> np.uint64(40)).astype(np.float32) / (1 << 24)
+        for place in range(min(6, n_bits)):
+            light = np.exp((target - weights) / 2)
+            light[0] = 0
+            columns[place] = int(np.argmax(meets @ light * jitter))
+            weights += meets[columns[place]]
+        if weights[1:].min() >= target:
+            return tuple(sorted(columns.tolist()))
+    return None
+
+
+# Found by `search_orbits`, those of order 1 by `search_columns`: n_bits, n_rows, least distance, order of T, blocks of
+# T, one column of each orbit (hexadecimal, ceil(n_rows / 4) digits a column).
 # fmt: off
 FROZEN: tuple[tuple[int, int, int, int, tuple[int, ...], str], ...] = (
     (24, 7, 10, 3, (0x3, 0x7, 0x7, 0x7), "090d22282d383d3e"),
@@ -221,6 +264,7 @@ FROZEN: tuple[tuple[int, int, int, int, tuple[int, ...], str], ...] = (
     (45, 8, 20, 3, (0x7, 0x7, 0x7, 0x7), "04071d1e44494b505f60616a717a7b"),
     (48, 8, 22, 6, (0x15, 0x15), "1217181c1e347172"),
     (51, 8, 24, 17, (0x139,), "011b1f"),
+    (64, 8, 29, 1, (0x3, 0x3, 0x3, 0x3, 0x3, 0x3, 0x3, 0x3), "050b111317191b22232f3036393f4147494d4e4f51525355575b5f6f7273757a7b7f81879b9fa7aab2b5b6babfc1c2c3c7cbd1d3d7dddedfe2e6ebeceff6f9fa"),  # noqa: E501
     (68, 8, 32, 17, (0x139,), "050b1b2d"),
     (73, 8, 33, 6, (0x5, 0x5, 0x15), "1517191d323536383c3d757d03"),
     (78, 8, 36, 3, (0x7, 0x7, 0x7, 0x7), "0406121315161d41424445484b5254555c5d616364666c6d7c7d"),
@@ -374,7 +418,13 @@ def main() -> None:
     n_bits, n_rows, distance = arguments.n_bits, arguments.n_rows, arguments.distance
     start, turn = perf_counter(), 0
     orders = [p for p in range(min(n_bits, 130), 1, -1) if n_bits % p <= 3 and (1 << n_rows) // p <= 6000]
-    while orders and perf_counter() - start < arguments.seconds:
+    while perf_counter() - start < arguments.seconds:
+        if n_rows <= 10:
+            columns_found = search_columns(n_bits, n_rows, distance, seed=arguments.seed + turn, n_rounds=500)
+            if columns_found is not None:
+                columns = "".join(f"{column:0{-(-n_rows // 4)}x}" for column in columns_found)
+                print((n_bits, n_rows, distance, 1, (0b11,) * n_rows, columns))
+                return
         for order in orders:
             for blocks in block_choices(n_rows, order):
                 orbits = orbit_table(blocks)

@@ -29,7 +29,8 @@ from hashcenters.centers.constructions import (
     whole_space,
 )
 from hashcenters.centers.hadamard import hadamard_construction
-from hashcenters.centers.randomness import check_seed
+from hashcenters.centers.measures import column_classes, min_distance, satisfies_definition_1
+from hashcenters.centers.randomness import SELECTION_STREAM, check_seed, random_stream
 from hashcenters.centers.search import frozen_codes
 from hashcenters.checks import check_count
 
@@ -38,6 +39,9 @@ _POOL = 1 << 10
 
 # Choices of words tried per code for the sake of different columns.
 _TRIES = 32
+
+# Longer words are written in parts.
+_LONGEST = 2048
 
 # How far beyond n_bits a plan may reach, to be cut back column by column.
 _REACH = 24
@@ -116,7 +120,7 @@ def _bch_chain(n_bits: int) -> tuple[Code, ...]:
 
 @lru_cache(maxsize=16)
 def _simple_families(n_max: int) -> tuple[Family, ...]:
-    """Return the families that need no others to be built, of lengths that serve ``n_max`` bits."""
+    """Return the linear families that need no others to be built, of lengths that serve ``n_max`` bits."""
     found = [
         Family(code.n_bits, len(code.rows), code.min_distance, True, partial(_same, code))
         for degree in range(3, 11)
@@ -126,10 +130,6 @@ def _simple_families(n_max: int) -> tuple[Family, ...]:
     for prime in (7, 17, 23, 31, 41, 47, 71, 73, 79, 89, 97, 103):
         code = quadratic_residue(prime)
         found.append(Family(prime + 1, len(code.rows), code.min_distance + 1, True, partial(add_parity, code)))
-    for n_bits in (16, 64, 256, 1024):
-        log_size = 2 * n_bits.bit_length() - 2
-        root = 1 << log_size // 4
-        found.append(Family(n_bits, log_size, (n_bits - root) // 2, True, partial(kerdock, n_bits)))
     for code in frozen_codes():
         found.append(Family(code.n_bits, len(code.rows), code.min_distance, False, partial(_same, code)))
         if code.min_distance % 2:
@@ -145,8 +145,13 @@ def _same(code: Code) -> Code:
 
 @lru_cache(maxsize=16)
 def _families(n_max: int) -> tuple[Family, ...]:
-    """Return all families: the simple ones, and those lengthened by construction X."""
-    found = list(_simple_families(n_max))
+    """Return all families: Kerdock's first, since of equal distance the larger code leaves more choice, then others."""
+    found = []
+    for n_bits in (16, 64, 256, 1024):
+        log_size = 2 * n_bits.bit_length() - 2
+        root = 1 << log_size // 4
+        found.append(Family(n_bits, log_size, (n_bits - root) // 2, True, partial(kerdock, n_bits)))
+    found += _simple_families(n_max)
     for degree in range(3, 11):
         if 1 << degree > n_max + _REACH:
             break
@@ -310,7 +315,7 @@ def _blocks(log_size: int, n_max: int, simple: bool) -> list[Block]:
     blocks = [*_trivial(log_size, n_max + _REACH), *_cut(families, log_size, n_max + _REACH)]
     if not simple:
         blocks += _doubled(log_size, n_max)
-    if log_size <= n_max // 2:
+    if not simple and log_size <= n_max // 2:  # simple blocks are linear: their words are numbered by sums of rows
         for order in _hadamard_orders(n_max + _REACH):
             blocks += _hadamard_blocks(order, 1 << log_size)
     return blocks
@@ -397,10 +402,7 @@ class _Stream:
     """Random choices made of a Philox generator's raw words: the same on every platform and numpy version."""
 
     def __init__(self, seed: int, *path: int) -> None:
-        key = seed & (2**64 - 1)
-        for step in path:
-            key = (key * 6364136223846793005 + step + 1442695040888963407) & (2**64 - 1)
-        self._bits = np.random.Philox(key=key)
+        self._bits = random_stream(seed, SELECTION_STREAM, *path)
 
     def raw(self, count: int) -> NDArray[np.uint64]:
         """Return raw 64-bit words."""
@@ -464,23 +466,6 @@ def select_words(code: Code, n_classes: int, seed: int) -> NDArray[np.int8]:
     return words
 
 
-def satisfies_definition_1(words: NDArray[np.int8]) -> bool:
-    """Tell, in integers, whether the mean distance of +-1 words is at least half their length.
-
-    Args:
-        words: int8 array (n_classes, n_bits) of +-1.
-
-    Returns:
-        Whether ||sum of the words||^2 <= n_classes * n_bits.
-
-    Examples:
-        >>> satisfies_definition_1(np.array([[1, 1], [1, 1]], dtype=np.int8))
-        False
-    """
-    sums = words.sum(axis=0, dtype=np.int64)
-    return int(sums @ sums) <= words.size
-
-
 def _best_columns(codes: list[Code], n_classes: int, seed: int, n_dropped: int) -> NDArray[np.int8]:
     """Choose words in each code, write them side by side, drop columns.
 
@@ -498,7 +483,7 @@ def _best_columns(codes: list[Code], n_classes: int, seed: int, n_dropped: int) 
             stream = _Stream(seed, n_classes, n_bits, place, attempt)
             chosen = _without_constants(_choose(code, n_classes, stream), stream)
             longer = np.concatenate([words, chosen], axis=1)
-            count = int(_column_classes(longer).max()) + 1
+            count = int(column_classes(longer).max()) + 1
             if count > best_count:
                 best, best_count = longer, count
             if count == min(longer.shape[1], limit):
@@ -520,12 +505,6 @@ def _without_constants(words: NDArray[np.bool_], stream: _Stream) -> NDArray[np.
     return words
 
 
-def _column_classes(words: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Number the columns so that equal and complementary ones share a number."""
-    columns = np.packbits(words ^ words[:1], axis=0).T
-    return np.unique(np.ascontiguousarray(columns), axis=0, return_inverse=True)[1].reshape(-1)
-
-
 def _keep_columns(words: NDArray[np.bool_], n_dropped: int) -> NDArray[np.int64]:
     """Return the columns to keep: the most uneven ones are dropped, of equally uneven ones those that have a twin.
 
@@ -533,7 +512,7 @@ def _keep_columns(words: NDArray[np.bool_], n_dropped: int) -> NDArray[np.int64]
     """
     keep = list(range(words.shape[1]))
     if n_dropped:
-        classes = _column_classes(words)
+        classes = column_classes(words)
         uneven = np.abs(2 * words.sum(axis=0, dtype=np.int64) - words.shape[0])
         for _ in range(n_dropped):
             twins = np.bincount(classes[keep], minlength=len(classes))
@@ -663,11 +642,16 @@ def best_words(n_classes: int, n_bits: int, seed: int) -> tuple[NDArray[np.int8]
     Examples:
         >>> words, construction, distance = best_words(100, 16, 0)
         >>> construction, distance
-        ('extended BCH[16, 7]', 6)
+        ('kerdock(16)', 6)
     """
     n_classes, n_bits, seed = check_count(n_classes, "n_classes"), check_count(n_bits, "n_bits"), check_seed(seed)
     if n_bits < 63 and n_classes > 1 << n_bits:
         raise ValueError(f"n_classes must be at most 2**n_bits = {1 << n_bits} for n_bits={n_bits}, got {n_classes}")
+    if n_bits > _LONGEST:  # distances add, and so do the sums of Definition 1
+        first, name, _ = best_words(n_classes, _LONGEST, seed)
+        rest, rest_name, _ = best_words(n_classes, n_bits - _LONGEST, seed)
+        words = np.concatenate([first, rest], axis=1)
+        return words, f"{name} | {rest_name}", min_distance(words)
     for plan in plan_words(n_classes, n_bits):
         codes = [block.make() for block in plan.blocks]
         words = _best_columns(codes, n_classes, seed, plan.n_dropped)
@@ -678,24 +662,3 @@ def best_words(n_classes: int, n_bits: int, seed: int) -> tuple[NDArray[np.int8]
     parts = [f"{names.count(name)} x {name}" if names.count(name) > 1 else name for name in dict.fromkeys(names)]
     suffix = f", {plan.n_dropped} columns dropped" if plan.n_dropped else ""
     return words, " | ".join(parts) + suffix, min_distance(words)
-
-
-def min_distance(words: NDArray[np.int8]) -> int:
-    """Return the least Hamming distance over all pairs, counted.
-
-    Args:
-        words: int8 array (n, n_bits) of +-1.
-
-    Returns:
-        The least distance; n_bits for a single word.
-
-    Examples:
-        >>> min_distance(np.array([[1, 1, 1], [1, -1, -1]], dtype=np.int8))
-        2
-    """
-    from hashcenters.centers.distances import least_distance
-
-    packed = np.packbits(words > 0, axis=1)
-    lanes = np.zeros((packed.shape[0], -(-packed.shape[1] // 8) * 8), dtype=np.uint8)
-    lanes[:, : packed.shape[1]] = packed
-    return int(least_distance(np.ascontiguousarray(lanes.view(np.uint64).T), words.shape[1]))

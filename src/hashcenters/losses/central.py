@@ -117,7 +117,7 @@ class CentralSimilarityLoss(nn.Module):
 
     Examples:
         >>> from hashcenters.centers import HashCenterGenerator
-        >>> loss = CentralSimilarityLoss(HashCenterGenerator(4)(3))
+        >>> loss = CentralSimilarityLoss(HashCenterGenerator(4, method="paper")(3))
         >>> loss
         CentralSimilarityLoss(n_classes=3, n_bits=4, quantization_weight=0.0001, from_logits=True, reduction='mean',
         seed=0)

@@ -1,0 +1,179 @@
+"""New classes beside old ones whose centers stay where they are."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hashcenters.centers.bounds import max_min_distance
+from hashcenters.centers.measures import min_distance, to_lanes
+from hashcenters.centers.randomness import EXTENSION_STREAM, random_stream
+from hashcenters.checks import check_centers, check_count
+
+__all__ = ["ExtendedCenters", "extend_centers"]
+
+# Up to so many bits all words are candidates.
+_ALL_BITS = 18
+_POOL = 1 << 14
+# Elementary steps that the climbs for one distance may take.
+_BUDGET = 1 << 27
+
+
+class ExtendedCenters(NamedTuple):
+    """Old and new centers.
+
+    Attributes:
+        centers: like the old ones, (n_classes + n_new, n_bits): the old ones first, unchanged.
+        min_distance: least Hamming distance of two of them, in bits.
+        previous_min_distance: that of the old ones alone (n_bits for a single one).
+        upper_bound: no set of as many words has a larger min_distance, also if all were free to move.
+    """
+
+    centers: Tensor
+    min_distance: int
+    previous_min_distance: int
+    upper_bound: int
+
+
+def extend_centers(centers: Tensor, n_new: int, *, n_bits: int, seed: int) -> ExtendedCenters:
+    """Add centers, as far apart as can be found.
+
+    Candidates are the words of the smallest affine code that holds the old centers (if these come from a linear code,
+    its other words are there), complements, and random words; with few bits, all words. They are packed greedily at
+    falling distances, and where they do not suffice, words are climbed to.
+
+    Args:
+        centers: float (n_classes, n_bits) of ±1.
+        n_new: how many to add.
+        n_bits: code length.
+        seed: of the search.
+
+    Returns:
+        All centers, and the distance that remains.
+
+    Raises:
+        TypeError: ``centers`` is not a floating-point tensor, or ``n_new`` is not an integer.
+        ValueError: ``centers`` are not ±1 or not of n_bits bits, ``n_new`` is below 1, or there are not as many codes.
+
+    Examples:
+        >>> centers = torch.tensor([[1.0, 1, 1, 1], [1, 1, -1, -1]])
+        >>> extend_centers(centers, 2, n_bits=4, seed=0).min_distance
+        2
+    """
+    check_centers(centers)
+    n_new = check_count(n_new, "n_new")
+    if centers.shape[1] != n_bits:
+        raise ValueError(f"centers must have n_bits={n_bits} bits as the generator, got shape {tuple(centers.shape)}")
+    total = len(centers) + n_new
+    if (total - 1).bit_length() > n_bits:
+        raise ValueError(
+            f"n_new must leave room: {len(centers)} centers and n_new={n_new} are more than the 2**{n_bits} = "
+            f"{2**n_bits} different codes; take more bits"
+        )
+    old = centers.detach().cpu().numpy().astype(np.int8)
+    bound = max_min_distance(total, n_bits).distance
+    before = min_distance(old)
+    # Old centers that coincide do not keep the new ones from being apart.
+    new = _new_words(old, n_new, min(bound, before) if before else bound, seed)
+    words = np.concatenate([old, new])
+    added = torch.from_numpy(new).to(device=centers.device, dtype=centers.dtype)
+    return ExtendedCenters(torch.cat([centers.detach(), added]), min_distance(words), before, bound)
+
+
+def _new_words(old: NDArray[np.int8], n_new: int, highest: int, seed: int) -> NDArray[np.int8]:
+    """Return int8 (n_new, n_bits) for the largest distance, at most ``highest``, at which so many are found."""
+    from hashcenters.centers.packing import lower
+
+    stream = random_stream(seed, EXTENSION_STREAM, *old.shape)
+    pool = _candidates(old, n_new, stream)
+    lanes = np.ascontiguousarray(to_lanes(pool).T)
+    near = np.full(len(pool), old.shape[1], dtype=np.int64)
+    for word in np.ascontiguousarray(to_lanes(old).T):
+        lower(lanes, word, near)
+    for target in range(highest, 0, -1):
+        new = _pack(old, pool, lanes, near, n_new, target, stream)
+        if new is not None:
+            return new
+    raise AssertionError(f"{len(pool)} candidates hold fewer than {n_new} new words")
+
+
+def _pack(
+    old: NDArray[np.int8],
+    pool: NDArray[np.int8],
+    lanes: NDArray[np.uint64],
+    near: NDArray[np.int64],
+    n_new: int,
+    target: int,
+    stream: np.random.Philox,
+) -> NDArray[np.int8] | None:
+    """Return words at least ``target`` apart, or None if not as many are found."""
+    from hashcenters.centers.packing import climb, lower, pack
+
+    chosen = np.empty(n_new, dtype=np.int64)
+    count = pack(lanes, near, target, chosen)
+    words: NDArray[np.int8] = pool[chosen[:count]]
+    if count == n_new or target == 1 or len(pool) == 1 << old.shape[1]:
+        return words if count == n_new else None
+    # Climb to the rest from the best candidates left.
+    near = near.copy()
+    for place in chosen[:count]:
+        lower(lanes, lanes[place], near)
+    n_steps = 200
+    budget = _BUDGET
+    while count < n_new:
+        others = np.concatenate([old, words])
+        cost = n_steps * others.size
+        found = None
+        for start in np.argsort(-near, kind="stable")[:16]:
+            if budget < cost:
+                return None
+            budget -= cost
+            word = pool[start].copy()
+            if climb(word, others, target, n_steps, stream.random_raw(n_steps)):
+                found = word
+                break
+        if found is None:
+            return None
+        words = np.concatenate([words, found[None]])
+        count += 1
+        lower(lanes, np.ascontiguousarray(to_lanes(found[None]).T)[0], near)
+    return words
+
+
+def _candidates(old: NDArray[np.int8], n_new: int, stream: np.random.Philox) -> NDArray[np.int8]:
+    """Return int8 (n, n_bits): words that may serve, the most promising first."""
+    n_bits = old.shape[1]
+    if n_bits <= _ALL_BITS or (len(old) + n_new) >> max(0, n_bits - 4):
+        bits = (np.arange(1 << n_bits)[:, None] >> np.arange(n_bits)) & 1
+        every: NDArray[np.int8] = (bits.astype(np.int8) * np.int8(2) - np.int8(1)) * old[:1]
+        return every  # the first is the first old center's complement
+    span = _affine_span(old, stream)
+    n_random = max(_POOL, 4 * n_new)
+    raw = stream.random_raw((n_random, -(-n_bits // 64)))
+    random = np.unpackbits(raw.astype("<u8").view(np.uint8), axis=1, count=n_bits, bitorder="little").view(np.int8)
+    pool: NDArray[np.int8] = np.concatenate([span, -old, -span, random * np.int8(2) - np.int8(1)])
+    return pool
+
+
+def _affine_span(old: NDArray[np.int8], stream: np.random.Philox) -> NDArray[np.int8]:
+    """Return the sums of an odd number of old words, as many as fit, in the order of a basis."""
+    first = old[0]
+    basis: list[int] = []
+    members = []
+    for word in old[1:]:
+        value = int.from_bytes(np.packbits(word != first).tobytes(), "big")
+        for other in basis:
+            value = min(value, value ^ other)
+        if value:
+            basis = sorted([*basis, value], reverse=True)
+            members.append(word * first)
+        if 1 << len(members) >= _POOL:
+            break
+    span: NDArray[np.int8] = first[None]
+    for member in members:
+        span = np.concatenate([span, span * member])
+    return span

@@ -1,0 +1,1 @@
+"""Data sets; each module is imported by itself."""
