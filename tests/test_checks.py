@@ -116,3 +116,19 @@ def test_matrices_are_square_and_finite():
         check_matrix(matrix, "similarity", 4)
     with pytest.raises(ValueError, match="confusion must be finite, got NaN or infinity"):
         check_matrix(torch.tensor([[float("nan")]]), "confusion")
+
+
+def test_messages_say_the_way_out():
+    with pytest.raises(TypeError, match=r"got ndarray; pass torch.from_numpy\(values\)"):
+        check_centers(np.ones((2, 2)))
+    with pytest.raises(TypeError, match=r"got torch.int8; take values.float\(\), of bool and 0/1 bits 2.0 \* bits - 1"):
+        check_centers(torch.ones(2, 2, dtype=torch.int8))
+    with pytest.raises(ValueError, match=r"centers must hold only -1 and \+1; of 0/1 bits make 2 \* bits - 1"):
+        check_centers(torch.zeros(2, 2))
+    with pytest.raises(TypeError, match="got ndarray; pass torch.from_numpy"):
+        check_matrix(np.ones((2, 2)), "confusion")
+    with pytest.raises(TypeError, match="confusion must hold real numbers, got torch.complex64"):
+        check_matrix(torch.ones(2, 2, dtype=torch.complex64), "confusion")
+    for wrong in (np.array([16]), torch.tensor(16.0), "16", None, True):
+        with pytest.raises(TypeError, match="n_bits must be an int, got"):
+            check_count(wrong, "n_bits")

@@ -363,6 +363,19 @@ def test_center_distances_of_optimal_and_of_the_first_classes():
     plt.close("all")
 
 
+def test_all_centers_count_where_the_matrix_shows_some():
+    centers = HashCenterGenerator(12, method="bernoulli")(1000).repeat(3, 1)
+    histogram, matrix = plots.center_distances(centers, max_classes=50)
+    assert sum(bar.get_height() for bar in histogram.patches) == 3000 * 2999 / 2
+    assert histogram.get_legend().get_texts()[2].get_text() == "least distance 0"
+    assert matrix.get_xlabel() == "class (the first 50 of 3,000)"
+
+
+def test_center_distances_need_two_axes():
+    with pytest.raises(TypeError, match="axes must be two Axes, of the histogram and of the matrix, got"):
+        plots.center_distances(torch.ones(3, 8), plt.gca())
+
+
 def test_center_distances_need_two_centers():
     with pytest.raises(ValueError, match=r"centers must be two at least to have distances, got shape \(1, 8\)"):
         plots.center_distances(torch.ones(1, 8))

@@ -7,12 +7,20 @@ and on CUDA they become asynchronous device assertions, because no training step
 from __future__ import annotations
 
 import operator
-from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 
-__all__ = ["check_centers", "check_count", "check_finite", "check_labels", "check_logits", "check_matrix", "require"]
+__all__ = [
+    "check_centers",
+    "check_count",
+    "check_finite",
+    "check_labels",
+    "check_logits",
+    "check_matrix",
+    "require",
+    "shown",
+]
 
 
 def require(condition: Tensor, message: str) -> None:
@@ -55,9 +63,12 @@ def check_count(value: object, name: str, *, least: int = 1) -> int:
         >>> check_count(64, "n_bits")
         64
     """
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:  # of arrays and tensors too, unless they hold one integer
+        number = None
+    if number is None:
         raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}")
-    number = operator.index(value)
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
     return number
@@ -119,11 +130,15 @@ def check_centers(centers: Tensor) -> None:
         >>> check_centers(torch.tensor([[1.0, -1.0]]))
     """
     if not isinstance(centers, Tensor) or not centers.is_floating_point():
-        got = centers.dtype if isinstance(centers, Tensor) else type(centers).__name__
-        raise TypeError(f"centers must be a floating-point tensor of shape (n_classes, n_bits), got {got}")
+        raise TypeError(
+            f"centers must be a floating-point tensor of shape (n_classes, n_bits), got {_kind_and_advice(centers)}"
+        )
     if centers.ndim != 2 or 0 in centers.shape:
         raise ValueError(f"centers must have shape (n_classes, n_bits), neither of them 0, got {tuple(centers.shape)}")
-    require((centers.abs() == 1).all(), "centers must hold only -1 and +1; binarise learned centers first")
+    require(
+        (centers.abs() == 1).all(),
+        "centers must hold only -1 and +1; of 0/1 bits make 2 * bits - 1, of learned centers their signs",
+    )
 
 
 def check_labels(labels: Tensor, n_classes: int, *, n_rows: int | None = None) -> None:
@@ -142,7 +157,7 @@ def check_labels(labels: Tensor, n_classes: int, *, n_rows: int | None = None) -
         >>> check_labels(torch.tensor([0, 9]), 10, n_rows=2)
     """
     if not isinstance(labels, Tensor):
-        raise TypeError(f"labels must be a tensor, got {type(labels).__name__}")
+        raise TypeError(f"labels must be a tensor, got {_kind_and_advice(labels)}")
     if n_rows is not None and (labels.ndim == 0 or labels.shape[0] != n_rows):
         raise ValueError(f"labels must have one row a sample: {n_rows} samples, labels of shape {tuple(labels.shape)}")
     if labels.ndim == 1:
@@ -172,7 +187,7 @@ def check_matrix(matrix: Tensor, name: str, n_classes: int | None = None) -> Ten
         The matrix.
 
     Raises:
-        TypeError: not a tensor.
+        TypeError: not a tensor, or complex.
         ValueError: not square, empty, of another size, or not finite.
 
     Examples:
@@ -182,10 +197,36 @@ def check_matrix(matrix: Tensor, name: str, n_classes: int | None = None) -> Ten
     """
     size = "n_classes" if n_classes is None else f"n_classes={n_classes}"
     if not isinstance(matrix, Tensor):
-        raise TypeError(f"{name} must be a tensor of shape ({size}, {size}), got {type(matrix).__name__}")
+        raise TypeError(f"{name} must be a tensor of shape ({size}, {size}), got {_kind_and_advice(matrix)}")
+    if matrix.is_complex():
+        raise TypeError(f"{name} must hold real numbers, got {matrix.dtype}")
     n_rows = len(matrix) if matrix.ndim else 0
     if matrix.shape != (n_rows, n_rows) or not n_rows or n_classes not in (None, n_rows):
         raise ValueError(f"{name} must have shape ({size}, {size}), got {tuple(matrix.shape)}")
     if not bool(torch.isfinite(matrix).all()):
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     return matrix
+
+
+def shown(number: int) -> str:
+    """Write an int for a message; Python refuses to print very long ones.
+
+    Args:
+        number: at least 0.
+
+    Returns:
+        Its digits, or its size.
+
+    Examples:
+        >>> shown(1024), shown(2**20_000)
+        ('1024', 'a number of 20001 bits')
+    """
+    return str(number) if number.bit_length() <= 1024 else f"a number of {number.bit_length()} bits"
+
+
+def _kind_and_advice(value: object) -> str:
+    """Name a wrong kind of value, and the way out where there is one."""
+    if isinstance(value, Tensor):
+        return f"{value.dtype}; take values.float(), of bool and 0/1 bits 2.0 * bits - 1"
+    name = type(value).__name__
+    return f"{name}; pass torch.from_numpy(values)" if name == "ndarray" else name

@@ -47,6 +47,7 @@ _COLORS = (
     "#3f90da", "#bd1f01", "#ffa90e", "#832db6", "#717581", "#e76300", "#a96b59", "#92dadd", "#b9ac70", "#94a4a2",
 )  # fmt: skip
 _LINES = ("-", "--", "-.", ":")
+_ROWS = 1024  # centers whose distances are held at once
 _LEAST_POINTS = 4.0  # smaller print is not readable
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -308,13 +309,14 @@ def center_distances(
     Args:
         centers: float (n_classes, n_bits) of ±1, two at least.
         axes: where to draw the histogram and the matrix; ``None`` makes a new figure.
-        max_classes: draw the first so many classes.
+        max_classes: the matrix shows the first so many classes; all count in the histogram.
 
     Returns:
         The Axes of the histogram and of the matrix.
 
     Raises:
-        TypeError: ``centers`` is not a floating-point tensor, or ``max_classes`` is not an integer.
+        TypeError: ``centers`` is not a floating-point tensor, ``max_classes`` is not an integer, or ``axes`` are not
+            two.
         ValueError: ``centers`` is not two-dimensional, holds something other than ±1 or has a single row, or
             ``max_classes`` is below 2.
 
@@ -328,16 +330,21 @@ def center_distances(
     check_count(max_classes, "max_classes", least=2)
     if len(centers) < 2:
         raise ValueError(f"centers must be two at least to have distances, got shape {tuple(centers.shape)}")
-    signs = centers.detach().cpu().float()[:max_classes]
+    signs = centers.detach().cpu().float()
     n_classes, n_bits = signs.shape
-    distances = ((n_bits - signs @ signs.T) / 2).numpy().astype(np.int64)
     report = center_report(signs)
+    counts = np.zeros(n_bits + 1, dtype=np.int64)
+    for start in range(0, n_classes, _ROWS):
+        rows = ((n_bits - signs[start : start + _ROWS] @ signs[start:].T) / 2).numpy().astype(np.int64)
+        counts += np.bincount(rows[np.triu_indices(len(rows), 1, rows.shape[1])], minlength=n_bits + 1)
+    drawn = signs[:max_classes]
+    distances = (n_bits - drawn @ drawn.T) / 2
     if axes is None:
-        _, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.5), layout="constrained", width_ratios=(1.25, 1))
-    else:
-        left, right = axes
+        _, axes = plt.subplots(1, 2, figsize=(8.4, 3.5), layout="constrained", width_ratios=(1.25, 1))
+    if isinstance(axes, Axes) or len(axes) != 2:
+        raise TypeError(f"axes must be two Axes, of the histogram and of the matrix, got {axes!r}")
+    left, right = axes
 
-    counts = np.bincount(distances[np.triu_indices(n_classes, 1)], minlength=n_bits + 1)
     left.bar(np.arange(n_bits + 1), counts, width=1.0, color=_COLORS[0], edgecolor="white", linewidth=0.4)
     left.axvline(n_bits / 2, color="0.4", linewidth=1.0, linestyle=":", label="n_bits / 2")
     bound = f"{'least distance = ' if report.is_optimal else ''}upper bound {report.upper_bound}"
@@ -350,10 +357,11 @@ def center_distances(
     left.spines[["top", "right"]].set_visible(False)
     left.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3)
 
-    image = right.imshow(distances, cmap="Blues_r", vmin=0, vmax=n_bits, interpolation="nearest")
+    image = right.imshow(distances.numpy(), cmap="Blues_r", vmin=0, vmax=n_bits, interpolation="nearest")
     bar = right.figure.colorbar(image, ax=right, label="distance (bits)", fraction=0.046, pad=0.03)
     bar.outline.set_visible(False)
-    right.set(xlabel="class", ylabel="class")
+    names = "class" if len(drawn) == n_classes else f"class (the first {len(drawn):,} of {n_classes:,})"
+    right.set(xlabel=names, ylabel="class")
     for axis in (right.xaxis, right.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     right.spines[:].set_visible(False)

@@ -214,3 +214,11 @@ def test_bad_seeds_and_distances_are_refused():
         semantic_centers(similarity, centers, min_distance=8)
     with pytest.raises(ValueError, match="mean distance of the centers is below n_bits / 2 = 4.0"):
         semantic_centers(similarity, torch.ones(5, 8), min_distance=0)
+
+
+def test_huge_and_tiny_similarities_are_scaled():
+    centers, similarity = centers_of(20, 16, 0), random_similarity(20, 0)
+    assigned = assign_centers(centers, similarity)
+    for scale in (1e308, 1e-200):
+        assert torch.equal(assign_centers(centers, similarity * scale), assigned)
+    assert torch.equal(assign_centers(centers, 0 * similarity), centers)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hashcenters.centers import HashCenterGenerator
+from hashcenters.centers import HashCenterGenerator, selection
 from hashcenters.centers.constructions import (
     Code,
     add_complements,
@@ -244,6 +244,12 @@ def test_complements_are_recognised():
 def test_bad_input_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_definition_1_is_never_given_up_silently(monkeypatch):
+    monkeypatch.setattr(selection, "satisfies_definition_1", lambda words: False)
+    with pytest.raises(RuntimeError, match="no plan for 10 words of 16 bits kept Definition 1"):
+        best_words(10, 16, 0)
 
 
 # Search

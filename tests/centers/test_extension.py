@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hashcenters.centers import HashCenterGenerator, extension
+from hashcenters.centers.measures import satisfies_definition_1, to_signs
 from hashcenters.centers.packing import climb, lower, pack
 
 
@@ -32,6 +33,7 @@ def test_old_centers_stay_and_the_distance_is_told(data):
     assert extended.min_distance == least(extended.centers) > 0
     assert extended.previous_min_distance == (least(centers) if n_old > 1 else n_bits)
     assert extended.min_distance <= extended.upper_bound
+    assert extended.satisfies_definition_1 == satisfies_definition_1(to_signs(extended.centers))
     assert torch.equal(extended.centers, generator.extend(centers, n_new).centers)
 
 
@@ -43,6 +45,32 @@ def test_old_centers_stay_and_the_distance_is_told(data):
 def test_the_code_is_completed(n_classes, n_bits, n_new, distance):
     generator = HashCenterGenerator(n_bits)
     assert generator.extend(generator(n_classes), n_new).min_distance == distance
+
+
+# A code that holds the old centers is doubled until it is large enough.
+@pytest.mark.parametrize(
+    ("n_classes", "n_bits", "n_new", "distance"), [(100, 64, 400, 28), (200, 128, 300, 56), (300, 256, 300, 120)]
+)
+def test_larger_codes_around_the_old_centers_are_found(n_classes, n_bits, n_new, distance):
+    generator = HashCenterGenerator(n_bits)
+    extended = generator.extend(generator(n_classes), n_new)
+    assert extended.min_distance >= distance
+    assert len(torch.unique(extended.centers, dim=0)) == n_classes + n_new
+
+
+def test_definition_1_is_kept_where_words_of_equal_distance_allow_it():
+    generator = HashCenterGenerator(16)
+    extended = generator.extend(generator(20), 80)
+    assert extended.min_distance == 6
+    assert extended.satisfies_definition_1
+
+
+def test_too_few_candidates_are_reported(monkeypatch):
+    monkeypatch.setattr(extension, "_candidates", lambda old, n_new, stream: old)
+    monkeypatch.setattr(extension, "_grow", lambda *arguments: None)
+    monkeypatch.setattr(extension, "_BUDGET", 0)
+    with pytest.raises(RuntimeError, match="2 candidates hold fewer than n_new=3 new words; please report this"):
+        HashCenterGenerator(30).extend(torch.stack([torch.ones(30), -torch.ones(30)]), 3)
 
 
 def test_a_single_new_center_is_as_far_as_any_word():

@@ -32,16 +32,30 @@ def test_seed_and_construction_may_be_unknown(path):
     assert load_centers(str(path))[1:3] == (None, "")
 
 
-def test_equal_centers_have_equal_checksums_and_others_do_not(path):
+def test_checksum_covers_everything(path):
     one = save_centers(torch.ones(2, 6), path).checksum
-    assert one == save_centers(torch.ones(2, 6, dtype=torch.float64), path, seed=3).checksum
-    assert one != save_centers(torch.ones(3, 4), path).checksum
-    assert one != save_centers(-torch.ones(2, 6), path).checksum
+    assert one == save_centers(torch.ones(2, 6, dtype=torch.bfloat16), path).checksum
+    others = [
+        save_centers(torch.ones(2, 6), path, seed=3),
+        save_centers(torch.ones(2, 6), path, construction="ones"),
+        save_centers(torch.ones(3, 4), path),
+        save_centers(-torch.ones(2, 6), path),
+    ]
+    assert len({one, *(saved.checksum for saved in others)}) == 5
 
 
 def test_checksum_is_pinned(path):
-    checksum = save_centers(torch.tensor([[1.0, -1.0]]), path).checksum
-    assert checksum == "7d657f1f29daa405d3847a45906b621ca990598009ae7ce337b0f0d78832f092"
+    assert (
+        save_centers(torch.tensor([[1.0, -1.0]]), path).checksum
+        == "51ac61a222329af19717c9a3b9e4d6466703e7d034bfdc68915b0c73ba182579"
+    )
+
+
+def test_changed_metadata_is_refused(path):
+    save_centers(torch.ones(2, 8), path, seed=3, construction="true")
+    path.write_bytes(path.read_bytes().replace(b"true", b"lies"))
+    with pytest.raises(ValueError, match="was changed after it was written"):
+        load_centers(path)
 
 
 def test_changed_files_are_refused(path):
@@ -49,7 +63,7 @@ def test_changed_files_are_refused(path):
     data = bytearray(path.read_bytes())
     data[-1] ^= 0xFE  # -1 to +1 or back
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="was changed after it was written: its centers have the checksum"):
+    with pytest.raises(ValueError, match="was changed after it was written: its checksum is"):
         load_centers(path)
     path.write_bytes(data[:-9])
     with pytest.raises(ValueError, match="is not a safetensors file or is damaged"):
@@ -66,8 +80,11 @@ def test_other_files_are_refused(path, tmp_path):
     save_file({"weights": torch.ones(2, 2)}, path, metadata={"format": "hashcenters.centers.1"})
     with pytest.raises(ValueError, match=r"is not a file of save_centers"):
         load_centers(path)
-    with pytest.raises(FileNotFoundError):
-        load_centers(tmp_path / "absent")
+    for wrong in (tmp_path / "absent", tmp_path):
+        with pytest.raises(FileNotFoundError, match="is not a file"):
+            load_centers(wrong)
+    with pytest.raises(FileNotFoundError, match="lies in a folder that does not exist; make it first"):
+        save_centers(torch.ones(2, 2), tmp_path / "absent" / "file")
 
 
 def test_others_can_read_it(path):

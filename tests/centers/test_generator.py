@@ -120,6 +120,19 @@ def test_every_method_gives_signs_that_follow_the_seed(method, n_classes, n_bits
         assert not torch.equal(centers[0], centers[2])
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_centers_are_contiguous(method):
+    similarity = alike(20) if method == "semantic" else None
+    centers = HashCenterGenerator(16, method=method)(20, similarity=similarity)
+    assert centers.is_contiguous()
+    assert HashCenterGenerator(16)(20, similarity=torch.ones(20, 20)).is_contiguous()
+
+
+def test_very_many_classes_are_refused_in_words():
+    with pytest.raises(ValueError, match="n_classes=a number of 20002 bits, 2\\*\\*20000 = a number of 20001 bits"):
+        HashCenterGenerator(20000)(2**20001)
+
+
 def test_rivals_are_what_their_functions_make():
     for method, make in (("bernoulli", bernoulli_words), ("maxhd", maxhd_words), ("mds", mds_words)):
         centers = HashCenterGenerator(24, method=method, seed=2)(15)

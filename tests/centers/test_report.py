@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashcenters.centers import HashCenterGenerator, center_report
+from hashcenters.centers import HashCenterGenerator, assign_centers, center_report, semantic_centers
 from hashcenters.centers.bounds import max_min_distance
 
 
@@ -44,6 +44,28 @@ def test_one_center_has_no_pairs():
     assert (report.upper_bound, report.bound_name, report.is_optimal) == (5, "one class", True)
     assert report.satisfies_definition_1
     assert report.n_distinct_bits == 0
+
+    assert "a single center has no pair" in str(report)
+
+
+def test_more_classes_than_words_are_no_praise():
+    assert "more classes than the 4 words: some must coincide" in str(center_report(torch.ones(5, 2)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_every_floating_dtype_of_centers_is_taken(dtype):
+    centers = HashCenterGenerator(16)(10)
+    narrow = centers.to(dtype)
+    assert center_report(narrow).min_distance == center_report(centers).min_distance
+    similarity = torch.eye(10)
+    similarity[0, 1] = 0.5
+    assert torch.equal(assign_centers(narrow, similarity).float(), assign_centers(centers, similarity))
+    assert torch.equal(
+        HashCenterGenerator(16).extend(narrow, 2).centers.float(), HashCenterGenerator(16).extend(centers, 2).centers
+    )
+    shaped = semantic_centers(similarity, narrow, min_distance=4)
+    assert shaped.dtype == dtype
+    assert torch.equal(shaped.float(), semantic_centers(similarity, centers, min_distance=4))
 
 
 def test_generator_reports_on_the_centers_it_makes():

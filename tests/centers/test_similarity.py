@@ -52,9 +52,11 @@ def test_bad_features_are_refused():
         similarity_from_features(features, labels, 3, metric="dot")
     with pytest.raises(TypeError, match=r"features must be a floating-point tensor .*, got torch.int64"):
         similarity_from_features(features.long(), labels, 3)
-    with pytest.raises(TypeError, match=r"labels must be class indices, .*, got torch.float32"):
+    with pytest.raises(TypeError, match="are class indices and must be int64, got torch.float32"):
         similarity_from_features(features, labels.float(), 3)
-    with pytest.raises(ValueError, match=r"got \(6, 3\) and \(5,\)"):
+    with pytest.raises(ValueError, match=r"features must have shape \(N, n_features\), got \(6,\)"):
+        similarity_from_features(features[:, 0], labels, 3)
+    with pytest.raises(ValueError, match=r"labels must have one row a sample: 6 samples, labels of shape \(5,\)"):
         similarity_from_features(features, labels[:5], 3)
     with pytest.raises(ValueError, match=r"labels must lie in 0..1"):
         similarity_from_features(features, labels, 2)
@@ -73,3 +75,19 @@ def test_bad_confusions_are_refused():
         similarity_from_confusion(-torch.ones(3, 3))
     with pytest.raises(ValueError, match="confusion has empty rows 1"):
         similarity_from_confusion(torch.tensor([[1, 0], [0, 0]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int16, torch.int32])
+def test_narrow_labels_and_multi_hot_are_taken(dtype):
+    features, labels = torch.rand(30, 4), torch.arange(30) % 6
+    expected = similarity_from_features(features, labels, 6)
+    assert torch.equal(similarity_from_features(features, labels.to(dtype), 6), expected)
+    assert torch.equal(similarity_from_features(features, torch.nn.functional.one_hot(labels), 6), expected)
+
+
+def test_a_sample_counts_in_each_of_its_classes():
+    features, sets = torch.rand(20, 3), torch.rand(20, 4) < 0.5
+    sets[:4] |= torch.eye(4, dtype=torch.bool)
+    means = torch.stack([features[sets[:, c]].double().mean(dim=0) for c in range(4)])
+    result = similarity_from_features(features, sets, 4, metric="distance")
+    torch.testing.assert_close(result, -torch.cdist(means, means))

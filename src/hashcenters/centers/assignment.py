@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hashcenters.centers.measures import to_signs
 from hashcenters.centers.randomness import ASSIGNMENT_STREAM, SEMANTIC_STREAM, check_seed, random_stream
 from hashcenters.checks import check_centers, check_count, check_matrix
 
@@ -59,7 +60,7 @@ def assign_centers(centers: Tensor, similarity: Tensor, *, seed: int = 0) -> Ten
     likeness = _whole(_symmetric(similarity, n_classes))
     distances = _distances(centers)
     if n_classes == 1 or not likeness.any() or _spread(distances) == 0:
-        return centers.clone()
+        return centers.clone(memory_format=torch.contiguous_format)
     order = _anneal_assignment(likeness, distances, seed)
     return centers[torch.from_numpy(order).to(centers.device)]
 
@@ -108,7 +109,7 @@ def semantic_centers(
     min_distance = check_count(min_distance, "min_distance", least=0)
     n_classes, n_bits = centers.shape
     likeness = _whole(_symmetric(similarity, n_classes))
-    words = centers.detach().cpu().numpy().astype(np.float64)
+    words = to_signs(centers).astype(np.float64)
     off = ~np.eye(n_classes, dtype=bool)
     if n_classes > 1 and (found := int(_distances(centers)[off].min())) < min_distance:
         raise ValueError(f"centers must be at least min_distance={min_distance} apart to begin with, got {found}")
@@ -156,14 +157,15 @@ def closeness_correlation(centers: Tensor, similarity: Tensor) -> float:
 
 def _symmetric(similarity: Tensor, n_classes: int) -> NDArray[np.float64]:
     """The symmetric part as float64."""
-    matrix = check_matrix(similarity, "similarity", n_classes).detach().double().cpu().numpy()
+    matrix = check_matrix(similarity, "similarity", n_classes).detach().cpu().double().numpy()
+    matrix = matrix / max(float(np.abs(matrix).max()), 1e-300)  # no sum or difference overflows
     symmetric: NDArray[np.float64] = (matrix + matrix.T) / 2
     return symmetric
 
 
 def _distances(centers: Tensor) -> NDArray[np.int64]:
     """Hamming distances (n_classes, n_classes)."""
-    words = centers.detach().cpu().numpy().astype(np.float32)
+    words = to_signs(centers).astype(np.float32)
     distances: NDArray[np.int64] = ((words.shape[1] - words @ words.T) / 2).astype(np.int64)
     return distances
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from os import PathLike
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from hashcenters.centers.measures import to_signs
 from hashcenters.centers.randomness import check_seed
 from hashcenters.checks import check_centers
 
@@ -24,7 +27,7 @@ class SavedCenters(NamedTuple):
         centers: float32 (n_classes, n_bits) of ±1, on the CPU.
         seed: the seed that made them, or None where it was not given.
         construction: how they were made.
-        checksum: SHA-256 of shape and bits, hexadecimal; equal centers have equal checksums.
+        checksum: SHA-256 of the centers and of the other two, hexadecimal.
     """
 
     centers: Tensor
@@ -50,6 +53,7 @@ def save_centers(
     Raises:
         TypeError: ``centers`` is not a floating-point tensor, ``seed`` is not an integer, or ``construction`` not a
             string.
+        FileNotFoundError: the folder does not exist.
         ValueError: ``centers`` are not ±1, or ``seed`` is out of range.
 
     Examples:
@@ -69,12 +73,12 @@ def save_centers(
         seed = check_seed(seed)
     if not isinstance(construction, str):
         raise TypeError(f"construction must be a string, got {type(construction).__name__}")
-    signs = centers.detach().cpu().to(torch.int8).contiguous()
-    checksum = _checksum(signs)
-    metadata = {"format": _FORMAT, "construction": construction, "sha256": checksum}
-    if seed is not None:
-        metadata["seed"] = str(seed)
-    save_file({"centers": signs}, path, metadata=metadata)
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(f"path={str(path)!r} lies in a folder that does not exist; make it first")
+    signs = torch.from_numpy(to_signs(centers))
+    metadata = {"format": _FORMAT, "construction": construction, "seed": "" if seed is None else str(seed)}
+    checksum = _checksum(signs, metadata)
+    save_file({"centers": signs}, path, metadata=metadata | {"sha256": checksum})
     return SavedCenters(signs.to(torch.float32), seed, construction, checksum)
 
 
@@ -93,6 +97,8 @@ def load_centers(path: str | PathLike[str]) -> SavedCenters:
     """
     from safetensors import SafetensorError, safe_open
 
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"path={str(path)!r} is not a file")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -104,20 +110,20 @@ def load_centers(path: str | PathLike[str]) -> SavedCenters:
             f"path={str(path)!r} is not a file of save_centers: its format is {metadata.get('format')!r}, "
             f"expected {_FORMAT!r}"
         )
-    checksum = _checksum(signs)
-    if checksum != metadata.get("sha256"):
+    written = metadata.pop("sha256", None)
+    checksum = _checksum(signs, metadata)
+    if checksum != written:
         raise ValueError(
-            f"path={str(path)!r} was changed after it was written: its centers have the checksum {checksum}, written "
-            f"was {metadata.get('sha256')}; make or copy them again"
+            f"path={str(path)!r} was changed after it was written: its checksum is {checksum}, written was {written}; "
+            "make or copy the centers again"
         )
-    seed = metadata.get("seed")
-    return SavedCenters(
-        signs.to(torch.float32), None if seed is None else int(seed), metadata.get("construction", ""), checksum
-    )
+    seed = int(metadata["seed"]) if metadata["seed"] else None
+    return SavedCenters(signs.to(torch.float32), seed, metadata["construction"], checksum)
 
 
-def _checksum(signs: Tensor) -> str:
-    """SHA-256 of shape and values of an int8 tensor of ±1."""
-    digest = hashlib.sha256("x".join(map(str, signs.shape)).encode())
-    digest.update(signs.to(torch.int8).numpy().tobytes())
+def _checksum(signs: Tensor, metadata: dict[str, str]) -> str:
+    """SHA-256 of dtype, shape and values, and of the metadata."""
+    header = json.dumps([str(signs.dtype), list(signs.shape), sorted(metadata.items())])
+    digest = hashlib.sha256(header.encode())
+    digest.update(signs.numpy().tobytes())
     return digest.hexdigest()

@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-__all__ = ["column_classes", "distance_range", "min_distance", "satisfies_definition_1", "to_lanes"]
+__all__ = ["column_classes", "distance_range", "min_distance", "satisfies_definition_1", "to_lanes", "to_signs"]
+
+
+def to_signs(centers: Tensor) -> NDArray[np.int8]:
+    """Take centers as an array, from any device and floating dtype.
+
+    Args:
+        centers: float (n, n_bits) of ±1.
+
+    Returns:
+        int8 array (n, n_bits) of ±1, contiguous.
+
+    Examples:
+        >>> to_signs(torch.tensor([[1.0, -1.0]], dtype=torch.bfloat16))
+        array([[ 1, -1]], dtype=int8)
+    """
+    signs: NDArray[np.int8] = centers.detach().cpu().to(torch.int8).contiguous().numpy()
+    return signs
 
 
 def to_lanes(words: NDArray[np.int8]) -> NDArray[np.uint64]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hashcenters.centers.bounds import max_min_distance
-from hashcenters.centers.measures import column_classes, distance_range, satisfies_definition_1
+from hashcenters.centers.measures import column_classes, distance_range, satisfies_definition_1, to_signs
 from hashcenters.checks import check_centers
 
 __all__ = ["CenterReport", "center_report"]
@@ -81,11 +81,17 @@ class CenterReport:
         }
 
     def __str__(self) -> str:
-        verdict = "optimal" if self.is_optimal else f"{self.ratio:.0%} of the bound"
+        verdict = f"{self.ratio:.0%} of the bound (at most {self.upper_bound}: {self.bound_name})"
+        if self.is_optimal:
+            verdict = f"optimal (at most {self.upper_bound}: {self.bound_name})"
+        if self.n_classes == 1:
+            verdict = "a single center has no pair"
+        elif self.upper_bound == 0:
+            verdict = f"more classes than the {2**self.n_bits} words: some must coincide"
         holds = "at least" if self.satisfies_definition_1 else "below"
         low, high = float(self.bit_balance.min()), float(self.bit_balance.max())
         rows = [
-            ("min distance", f"{self.min_distance}", f"{verdict} (at most {self.upper_bound}: {self.bound_name})"),
+            ("min distance", f"{self.min_distance}", verdict),
             ("mean distance", f"{self.mean_distance:.3f}", f"{holds} n_bits / 2 = {self.n_bits / 2:g} (Definition 1)"),
             ("max distance", f"{self.max_distance}", ""),
             ("ones per bit", f"{low:.1%}" if low == high else f"{low:.1%} to {high:.1%}", ""),
@@ -117,7 +123,7 @@ def center_report(centers: Tensor) -> CenterReport:
         (2, 2, 'plotkin', True)
     """
     check_centers(centers)
-    return report_on(centers.detach().cpu().numpy().astype(np.int8), "given", perf_counter())
+    return report_on(to_signs(centers), "given", perf_counter())
 
 
 def report_on(words: NDArray[np.int8], construction: str, started: float) -> CenterReport:

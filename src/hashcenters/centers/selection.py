@@ -657,7 +657,8 @@ def best_words(n_classes: int, n_bits: int, seed: int) -> tuple[NDArray[np.int8]
         words = _best_columns(codes, n_classes, seed, plan.n_dropped)
         if satisfies_definition_1(words):
             break
-    assert satisfies_definition_1(words), f"no plan for {n_classes} words of {n_bits} bits kept Definition 1"
+    else:
+        raise RuntimeError(f"no plan for {n_classes} words of {n_bits} bits kept Definition 1; please report this")
     names = [code.name for code in codes]
     parts = [f"{names.count(name)} x {name}" if names.count(name) > 1 else name for name in dict.fromkeys(names)]
     suffix = f", {plan.n_dropped} columns dropped" if plan.n_dropped else ""

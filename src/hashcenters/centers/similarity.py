@@ -6,8 +6,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from hashcenters.checks import check_count, check_matrix
+from hashcenters.checks import check_count, check_labels, check_matrix
 
 __all__ = ["similarity_from_confusion", "similarity_from_features"]
 
@@ -21,14 +22,16 @@ def similarity_from_features(
 
     Args:
         features: float (N, n_features): pixels, embeddings of the class names, the features of a trained network.
-        labels: int64 (N,), classes 0..n_classes-1, each at least once.
+        labels: int64 (N,), classes 0..n_classes-1, or multi-hot (N, n_classes), where a sample counts in each of its
+            classes; each class at least once.
         n_classes: number of classes.
         metric: of the class means, with d their Euclidean distance: ``"gaussian"``, exp(-(d / t)^2) where t is the
             distance that a fifth of all pairs stay below, so that only near classes count; ``"distance"``, -d; or
             ``"cosine"``, the cosine of the angle between them.
 
     Returns:
-        float64 (n_classes, n_classes), symmetric; larger is more alike.
+        float64 (n_classes, n_classes) on the CPU, symmetric; larger is more alike. Sums of floats may differ in the
+        last bits between machines, and centers placed by them with it; keep the similarity or the centers to repeat.
 
     Raises:
         TypeError: ``features`` are not floating-point or ``labels`` not integers.
@@ -47,23 +50,17 @@ def similarity_from_features(
     if not isinstance(features, Tensor) or not features.is_floating_point():
         got = features.dtype if isinstance(features, Tensor) else type(features).__name__
         raise TypeError(f"features must be a floating-point tensor of shape (N, n_features), got {got}")
-    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.dtype == torch.bool:
-        got = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
-        raise TypeError(f"labels must be class indices, an int64 tensor of shape (N,), got {got}")
-    if features.ndim != 2 or labels.shape != features.shape[:1]:
-        raise ValueError(
-            f"features must have shape (N, n_features) and labels (N,), got {tuple(features.shape)} and "
-            f"{tuple(labels.shape)}"
-        )
-    if labels.numel() and not (int(labels.min()) >= 0 and int(labels.max()) < n_classes):
-        raise ValueError(f"labels must lie in 0..{n_classes - 1} (n_classes={n_classes}), got one outside")
-    counts = torch.bincount(labels, minlength=n_classes)
+    if features.ndim != 2:
+        raise ValueError(f"features must have shape (N, n_features), got {tuple(features.shape)}")
+    check_labels(labels, n_classes, n_rows=len(features))
+    labels = labels.detach().cpu()
+    member = labels.double() if labels.ndim == 2 else F.one_hot(labels.long(), n_classes).double()
+    counts = member.sum(dim=0)
     if bool((counts == 0).any()):
         missing = (counts == 0).nonzero().flatten().tolist()
         raise ValueError(f"every class needs a sample; labels have none of {_listed(missing)}")
-    means = torch.zeros(n_classes, features.shape[1], dtype=torch.float64, device=features.device)
-    means.index_add_(0, labels, features.double())
-    means /= counts[:, None]
+    # On the CPU: not every accelerator has float64.
+    means = member.T @ features.detach().cpu().double() / counts[:, None]
     if not bool(torch.isfinite(means).all()):
         raise ValueError("features must be finite, got NaN or infinity")
     if metric == "cosine":
@@ -77,7 +74,7 @@ def similarity_from_features(
     distances = (distances + distances.T) / 2
     if metric == "distance":
         return -distances
-    rows, columns = torch.triu_indices(n_classes, n_classes, 1, device=distances.device)
+    rows, columns = torch.triu_indices(n_classes, n_classes, 1)
     pairs = distances[rows, columns].sort().values
     # Where a fifth of the means coincide, the smallest distance that is not 0 sets the scale.
     scale = pairs[(pairs[len(pairs) // 5 :] == 0).sum() + len(pairs) // 5 :][:1]
@@ -101,7 +98,7 @@ def similarity_from_confusion(confusion: Tensor) -> Tensor:
         tensor([[0.7500, 0.3750],
                 [0.3750, 0.5000]], dtype=torch.float64)
     """
-    matrix = check_matrix(confusion, "confusion").double()
+    matrix = check_matrix(confusion, "confusion").cpu().double()
     if bool((matrix < 0).any()):
         raise ValueError("confusion must hold counts or shares of at least 0, got a negative entry")
     totals = matrix.sum(1, keepdim=True)
