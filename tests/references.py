@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -94,6 +95,71 @@ def lists_of_all_permutations(items, relevant):
     """The ranked list of hits for every permutation of one query's database: a stable sort of each by distance."""
     database = [(d, int(i < p)) for d, (n, p) in enumerate(zip(items, relevant, strict=True)) for i in range(n)]
     return [[hit for _, hit in sorted(order, key=lambda item: item[0])] for order in itertools.permutations(database)]
+
+
+def graded_lists_of_all_permutations(counts):
+    """Ranked lists of shared labels for every permutation of a database, given as counts[distance][shared labels]."""
+    database = [(d, s) for d, levels in enumerate(counts) for s, n in enumerate(levels) for _ in range(n)]
+    return [[s for _, s in sorted(order, key=lambda item: item[0])] for order in itertools.permutations(database)]
+
+
+def ndcg_of_list(shared, top_k, gain):
+    """NDCG of one ranked list of numbers of shared labels from its definition."""
+
+    def dcg(ranking):
+        gains = [2**s - 1 if gain == "exponential" else s for s in ranking[:top_k]]
+        return sum(g / math.log2(1 + rank) for rank, g in enumerate(gains, start=1))
+
+    ideal = dcg(sorted(shared, reverse=True))
+    return dcg(shared) / ideal if ideal else 0.0
+
+
+def average_cumulative_gain_of_list(shared, top_k):
+    """ACG of one ranked list of numbers of shared labels from its definition."""
+    cut = shared[:top_k]
+    return sum(cut) / len(cut) if cut else 0.0
+
+
+def weighted_average_precision_of_list(shared, top_k, denominator):
+    """WAP of one ranked list of numbers of shared labels from its definition."""
+    cut = shared if top_k is None else shared[:top_k]
+    total = sum(average_cumulative_gain_of_list(shared, i) for i, s in enumerate(cut, start=1) if s)
+    retrieved, relevant = sum(s > 0 for s in cut), sum(s > 0 for s in shared)
+    divisor = {"retrieved": retrieved, "relevant": relevant, "min": min(len(cut), relevant)}[denominator]
+    return total / divisor if divisor else 0.0
+
+
+def expected_weighted_average_precision_by_sums(counts, top_k):
+    """Expected WAP of one query over the relevant items retrieved, by plain sums over ranks and ``math.comb``."""
+    before = hits = gain = 0
+    total = 0.0
+
+    def bucket(n, p, mean_gain):
+        rise = mean_gain * (p - 1) / (n - 1) if n > 1 else 0.0
+        return math.fsum(p / n * (gain + mean_gain + (t - 1) * rise) / (before + t) for t in range(1, n + 1))
+
+    for levels in counts:
+        n, p, shared = sum(levels), sum(levels[1:]), sum(s * count for s, count in enumerate(levels))
+        mean_gain = shared / p if p else 0.0
+        places = min(n, top_k - before)
+        if places < n:
+            value = 0.0
+            for x in range(max(0, places - n + p), min(places, p) + 1) if places else [0]:
+                chance = math.comb(p, x) * math.comb(n - p, places - x) / math.comb(n, places)
+                added = bucket(places, x, mean_gain) if x else 0.0
+                value += chance * (total + added) / (hits + x) if hits + x else 0.0
+            return value
+        total += bucket(n, p, mean_gain) if p else 0.0
+        before, hits, gain = before + n, hits + p, gain + shared
+    return total / hits if hits else 0.0
+
+
+def counts_by_score(logits, codes, is_relevant):
+    """Items and relevant items of one query at each score <z, b> that occurs, highest first, in exact fractions."""
+    scores = [sum(Fraction(z) * int(b) for z, b in zip(logits, code, strict=True)) for code in codes]
+    distinct = sorted(set(scores), reverse=True)
+    items = [scores.count(score) for score in distinct]
+    return items, [sum(r for s, r in zip(scores, is_relevant, strict=True) if s == score) for score in distinct]
 
 
 def lists_of_all_tie_orders(items, relevant):
@@ -190,3 +256,36 @@ def greedy_code(n: int, d: int, size: int, order: np.ndarray) -> list[int]:
         if all((word ^ other).bit_count() >= d for other in code):
             code.append(word)
     return code
+
+
+def search_by_sorting(query_bits, database_bits, ids, k):
+    """Distances and ids of the k nearest: every pair is compared, every list is sorted by (distance, id)."""
+    n_bits = database_bits.shape[1]
+    found = []
+    for query in query_bits:
+        ranked = sorted((int((query != item).sum()), int(i)) for item, i in zip(database_bits, ids, strict=True))
+        found.append((ranked + [(n_bits + 1, -1)] * k)[:k])
+    rows = np.array(found, dtype=np.int64).reshape(len(query_bits), k, 2)
+    return rows[..., 0], rows[..., 1]
+
+
+def range_search_by_sorting(query_bits, database_bits, ids, radius):
+    """Offsets, distances and ids of all items within the radius, each list sorted by (distance, id)."""
+    offsets, found = [0], []
+    for query in query_bits:
+        ranked = sorted((int((query != item).sum()), int(i)) for item, i in zip(database_bits, ids, strict=True))
+        found += [pair for pair in ranked if pair[0] <= radius]
+        offsets.append(len(found))
+    pairs = np.array(found, dtype=np.int64).reshape(-1, 2)
+    return np.array(offsets), pairs[:, 0], pairs[:, 1]
+
+
+def gain_histograms_by_loop(query_bits, database_bits, query_sets, sets):
+    """Items by distance and by the number of labels shared, pair by pair; sets are rows of bools."""
+    shared = [[int((query_set & item_set).sum()) for item_set in sets] for query_set in query_sets]
+    n_levels = max(2, 1 + max((s for row in shared for s in row), default=0))
+    counts = np.zeros((len(query_bits), query_bits.shape[1] + 1, n_levels), dtype=np.int64)
+    for i, query in enumerate(query_bits):
+        for j, item in enumerate(database_bits):
+            counts[i, int((query != item).sum()), shared[i][j]] += 1
+    return counts

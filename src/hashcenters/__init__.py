@@ -1,7 +1,8 @@
 """Images and videos found by compact binary codes: hash centers and Central Similarity Quantization.
 
 Four steps, four groups of names: centers (`HashCenterGenerator`, `assign_centers`, `multilabel_centers`, ...), the loss
-(`CentralSimilarityLoss`, `central_similarity_loss`), the head (`HashHead`) and retrieval (`HammingRetrievalEvaluator`).
+(`CentralSimilarityLoss`, `central_similarity_loss`), the head (`HashHead`) and retrieval (`HammingRetrievalEvaluator`,
+`HammingIndex`).
 Image models are in `hashcenters.models`, pictures in `hashcenters.plots`.
 """
 
@@ -20,10 +21,11 @@ from hashcenters.centers import (
 )
 from hashcenters.heads import HashHead
 from hashcenters.losses import CentralSimilarityLoss, central_similarity_loss
-from hashcenters.retrieval import HammingRetrievalEvaluator, RetrievalResult
+from hashcenters.retrieval import HammingIndex, HammingRetrievalEvaluator, RetrievalResult
 
 __all__ = [
     "CentralSimilarityLoss",
+    "HammingIndex",
     "HammingRetrievalEvaluator",
     "HashCenterGenerator",
     "HashHead",

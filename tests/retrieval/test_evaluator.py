@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hashcenters.retrieval import HammingRetrievalEvaluator, RetrievalResult
+from hashcenters.retrieval import HammingRetrievalEvaluator, RetrievalResult, graded, hamming_distance
 from references import average_precision_of_list, histograms_by_loop, lists_of_all_tie_orders
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "data" / "ucf101_64bit.npz"
@@ -27,7 +27,10 @@ def assert_identical(first, second):
     """Equal to the last bit in every field."""
     for field in dataclasses.fields(RetrievalResult):
         a, b = getattr(first, field.name), getattr(second, field.name)
-        if field.name == "precision_recall":
+        if field.name == "per_query":  # in the order of the queries
+            for one, other in zip(a, b, strict=True):
+                torch.testing.assert_close(one.sort().values, other.sort().values, rtol=0, atol=0, equal_nan=True)
+        elif field.name == "precision_recall":
             torch.testing.assert_close(tuple(a), tuple(b), rtol=0, atol=0, equal_nan=True)
         elif isinstance(a, torch.Tensor):
             assert a.dtype == torch.float64
@@ -167,6 +170,9 @@ def test_queries_without_labels_are_left_out_and_counted(case):
     more = torch.cat([sets[:4], torch.zeros(2, 4, dtype=sets.dtype), sets[4:]])
     result = evaluate(torch.cat([queries[:4], queries[:2], queries[4:]]), more, database, item_sets)
     assert (result.n_queries, result.n_without_labels) == (14, 2)
+    per_query = type(result.per_query)(*(torch.cat([values[:4], values[6:]]) for values in result.per_query))
+    assert all(values[4:6].isnan().all() for values in result.per_query)
+    result = dataclasses.replace(result, per_query=per_query)
     assert_identical(dataclasses.replace(result, n_queries=12, n_without_labels=0), expected)
     assert "2 queries without labels left out" in str(result)
 
@@ -234,6 +240,7 @@ def test_scalars_and_table(case):
         "recall@5",
         "precision@r2",
         "recall@r2",
+        "candidates@r2",
         "empty@r2",
         "n_queries",
         "n_without_labels",
@@ -287,7 +294,7 @@ def test_adding_after_compute_and_reset(case):
 
 def test_repr():
     assert repr(HammingRetrievalEvaluator(64, top_k=5)) == (
-        "HammingRetrievalEvaluator(64, top_k=5, radius=2, ap_denominator='retrieved', exclude_self=False)"
+        "HammingRetrievalEvaluator(64, top_k=5, radius=2, ap_denominator='retrieved', exclude_self=False, gain=None)"
     )
 
 
@@ -403,3 +410,113 @@ def test_a_batch_that_is_really_all_ones_goes_in_as_bool():
     evaluator.add_database(logits >= 0, labels)
     evaluator.add_queries(logits >= 0, labels)
     assert evaluator.compute().map == 1
+
+
+def test_several_top_k_in_one_pass(case):
+    result = evaluate(*case, top_k=(7, None, 3))
+    assert result.top_k == 7
+    assert list(result.map_at) == [7, None, 3]
+    for k, values in result.map_at.items():
+        alone = evaluate(*case, top_k=k)
+        assert tuple(values) == (alone.map, alone.map_best, alone.map_worst)
+    assert (result.map, result.map_best, result.map_worst) == tuple(result.map_at[7])
+    everything = evaluate(*case)
+    assert torch.equal(result.precision_at_n, everything.precision_at_n)
+    assert result.as_dict()["map"] == everything.map
+    assert result.as_dict()["map@3"] == result.map_at[3].expected
+    assert "mAP@3" in str(result)
+    assert len(evaluate(*case, top_k=(3, 9)).precision_at_n) == 9
+
+
+def test_values_by_query_and_by_class(case):
+    queries, query_labels, database, labels = case
+    result = evaluate(*case, top_k=9)
+    for i in range(len(queries)):
+        alone = evaluate(queries[i : i + 1], query_labels[i : i + 1], database, labels, top_k=9)
+        assert [float(values[i]) for values in result.per_query] == [alone.map, alone.map_best, alone.map_worst]
+    assert set(result.map_by_class) == set(query_labels.tolist())
+    for c, mean in result.map_by_class.items():
+        assert mean == pytest.approx(float(result.per_query.expected[query_labels == c].mean()), abs=1e-12)
+
+
+def test_values_by_class_of_label_sets():
+    codes = torch.rand(30, 12) - 0.5
+    labels = torch.rand(30, 6) < 0.3
+    labels[4] = False
+    labels[:, 5] = False
+    result = evaluate(codes[:10], labels[:10], codes[10:], labels[10:])
+    assert math.isnan(result.per_query.expected[4])
+    for c in range(6):
+        member = labels[:10, c]
+        if member.any():
+            expected = float(result.per_query.expected[member].mean())
+            assert result.map_by_class[c] == pytest.approx(expected, abs=1e-12)
+        else:
+            assert c not in result.map_by_class
+
+
+def test_candidates_are_the_items_in_the_ball(case):
+    queries, _, database, _ = case
+    result = evaluate(*case)
+    distances = hamming_distance(torch.as_tensor(queries), torch.as_tensor(database))
+    for radius in range(11):
+        expected = float((distances <= radius).double().sum(dim=1).mean())
+        assert float(result.candidates_within_radius[radius]) == pytest.approx(expected, abs=1e-12)
+    assert result.as_dict()["candidates@r2"] == float(result.candidates_within_radius[2])
+
+
+def test_bad_top_k_and_gain_are_refused():
+    with pytest.raises(ValueError, match=r"top_k must be one number or several different ones, got \[\]"):
+        HammingRetrievalEvaluator(8, top_k=[])
+    with pytest.raises(ValueError, match=r"top_k must be one number or several different ones, got \(3, 3\)"):
+        HammingRetrievalEvaluator(8, top_k=(3, 3))
+    with pytest.raises(TypeError, match="top_k must be an int, got '5'"):
+        HammingRetrievalEvaluator(8, top_k="5")
+    with pytest.raises(ValueError, match="gain must be None or one of exponential, linear, got 'log'"):
+        HammingRetrievalEvaluator(8, gain="log")
+    with pytest.raises(ValueError, match="exclude_self does not go with gain"):
+        HammingRetrievalEvaluator(8, gain="linear", exclude_self=True)
+
+
+@pytest.mark.parametrize("multi_hot", [False, True])
+def test_counting_on_a_device_changes_nothing(case, multi_hot):
+    queries, query_labels, database, labels = case
+    if multi_hot:
+        query_labels, labels = (torch.nn.functional.one_hot(ids, 3) for ids in (query_labels, labels))
+    expected = evaluate(queries, query_labels, database, labels, top_k=6)
+    assert_identical(evaluate(queries, query_labels, database, labels, top_k=6, device="cpu"), expected)
+
+
+def test_graded_metrics_of_label_sets(case):
+    queries, _, database, _ = case
+    random = torch.Generator().manual_seed(3)
+    sets = [torch.rand(len(codes), 5, generator=random) < 0.5 for codes in (queries, database)]
+    sets[0][:, 0] = True  # every query has a label
+    result = evaluate(queries, sets[0], database, sets[1], top_k=(6, None), gain="linear")
+    plain = evaluate(queries, sets[0], database, sets[1], top_k=(6, None))
+    assert (result.map, result.map_best, result.map_worst) == (plain.map, plain.map_best, plain.map_worst)
+    assert plain.ndcg_at == plain.acg_at == plain.wap_at == {}
+    shared = sets[0].double() @ sets[1].double().T
+    distances = hamming_distance(queries, database)
+    counts = np.zeros((len(queries), 11, 6), dtype=np.int64)
+    for i in range(len(queries)):
+        for j in range(len(database)):
+            counts[i, int(distances[i, j]), int(shared[i, j])] += 1
+    for k in (6, None):
+        assert result.ndcg_at[k] == pytest.approx(graded.ndcg(counts, top_k=k, gain="linear").mean(), abs=1e-12)
+        n = 40 if k is None else k
+        assert result.acg_at[k] == pytest.approx(graded.average_cumulative_gain(counts, top_k=n).mean(), abs=1e-12)
+        wap = graded.weighted_average_precision(counts, top_k=k).mean()
+        assert result.wap_at[k] == pytest.approx(wap, abs=1e-12)
+    assert {"ndcg@6", "acg@6", "wap@6", "ndcg", "acg", "wap"} < set(result.as_dict())
+    assert "nDCG@6" in str(result)
+
+
+def test_interval_of_map(case):
+    result = evaluate(*case, top_k=9)
+    low, high = result.map_interval(0.9, n_resamples=500)
+    assert 0 <= low < result.map < high <= 1
+    assert (low, high) == result.map_interval(0.9, n_resamples=500)
+    order = torch.randperm(12)
+    queries, labels, *database = case
+    assert (low, high) == evaluate(queries[order], labels[order], *database, top_k=9).map_interval(0.9, n_resamples=500)

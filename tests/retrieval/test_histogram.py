@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from hashcenters import compiling
 from hashcenters.retrieval import histogram
-from hashcenters.retrieval.histogram import distance_histograms
-from references import histograms_by_loop
+from hashcenters.retrieval.histogram import distance_histograms, gain_histograms
+from references import gain_histograms_by_loop, histograms_by_loop
 
 
 def assert_counts(counts, expected):
@@ -71,7 +71,7 @@ def test_label_sets_match_the_loop(n_bits, n_classes, n_queries, n_items, seed):
 @pytest.mark.parametrize("multi_hot", [False, True])
 def test_blocks_chunks_and_threads_change_nothing(n_bits, multi_hot, monkeypatch):
     rng = np.random.default_rng(n_bits)
-    queries, database = random_case(rng, 201, 2 * histogram._BLOCK + 5, n_bits)
+    queries, database = random_case(rng, 201, 8 * histogram._BLOCK + 7, n_bits)
     query_labels, labels = rng.integers(0, 3, 201), rng.integers(0, 3, len(database))
     distances = (queries.astype(np.float32) @ (1 - database.T) + (1 - queries) @ database.T.astype(np.float32)).astype(
         int
@@ -86,7 +86,8 @@ def test_blocks_chunks_and_threads_change_nothing(n_bits, multi_hot, monkeypatch
     arguments = packed(queries), packed(database), query_labels, labels
     copies = [array.copy() for array in arguments]
     assert_counts(distance_histograms(*arguments, n_bits=n_bits), expected)
-    monkeypatch.setattr(histogram, "_OUTER_WORDS", 2 * histogram._BLOCK)
+    monkeypatch.setattr(histogram, "_BLOCK", 64)  # read by Python alone: outer blocks become short
+    monkeypatch.setattr(histogram, "_OUTER_WORDS", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert_counts(distance_histograms(*arguments, n_bits=n_bits), expected)
     monkeypatch.setattr(histogram, "_CHUNK", 2)
@@ -175,8 +176,72 @@ def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
 @settings(max_examples=200)
 @given(st.integers(0, 2**64 - 1))
 def test_population_count(word):
-    out = np.zeros(1, np.uint32)
-    words = np.array([[word]], dtype=np.uint64)
-    histogram._joint_distances(np.zeros(1, np.uint64), ~words[0], words, 0, np.uint64(16), out)
-    ones = bin(word).count("1")
-    assert out[0] == ones << 16 | 64
+    query = np.array([[word]], dtype=np.uint64).view(np.uint8)
+    database = np.array([[0], [2**64 - 1]], dtype=np.uint64).view(np.uint8)
+    labels = np.array([0, 1])
+    counts = distance_histograms(query, database, labels[:1], labels, n_bits=64)
+    ones = word.bit_count()
+    assert counts.relevant[0].tolist() == [int(d == ones) for d in range(65)]
+    assert counts.items[0].tolist() == [int(d == ones) + int(d == 64 - ones) for d in range(65)]
+
+
+@given(
+    st.integers(1, 1024),
+    st.integers(1, 200),
+    st.sampled_from([0, 1, 2, 3, 5]),
+    st.sampled_from([0, 1, 2, 3, 4, 5, 7, 8, 29]),
+    st.sampled_from([0.0, 0.5]),
+    st.sampled_from([0.01, 0.1, 0.9, 1.0]),
+    st.integers(0, 2**31),
+)
+def test_gains_match_the_loop(n_bits, n_classes, n_queries, n_items, noise, density, seed):
+    rng = np.random.default_rng(seed)
+    queries, database = random_case(rng, n_queries, n_items, n_bits, noise)
+    query_sets, sets = (rng.random((n, n_classes)) < density for n in (n_queries, n_items))
+    arguments = packed(queries), packed(database), packed(query_sets), packed(sets)
+    gains = gain_histograms(*arguments, n_bits=n_bits)
+    assert gains.dtype == np.int64
+    expected = gain_histograms_by_loop(queries, database, query_sets, sets)
+    np.testing.assert_array_equal(gains, expected)
+    assert_counts(
+        distance_histograms(*arguments, n_bits=n_bits), (expected.sum(axis=2), expected[:, :, 1:].sum(axis=2))
+    )
+
+
+def test_gains_of_class_ids_have_two_levels():
+    rng = np.random.default_rng(2)
+    queries, database = random_case(rng, 3, 40, 12)
+    query_labels, labels = rng.integers(0, 3, 3), rng.integers(0, 3, 40)
+    gains = gain_histograms(packed(queries), packed(database), query_labels, labels, n_bits=12)
+    one_hot = [np.eye(3, dtype=bool)[ids] for ids in (query_labels, labels)]
+    np.testing.assert_array_equal(gains, gain_histograms_by_loop(queries, database, *one_hot))
+
+
+@pytest.mark.parametrize("n_bits", [12, 64, 130, 200, 1024])
+def test_threads_change_no_gain(n_bits, monkeypatch):
+    rng = np.random.default_rng(n_bits)
+    queries, database = random_case(rng, 67, 8 * histogram._BLOCK + 7, n_bits)
+    arguments = packed(queries), packed(database), *(packed(rng.random((n, 90)) < 0.05) for n in (67, len(database)))
+    alone, alone_gains = distance_histograms(*arguments, n_bits=n_bits), gain_histograms(*arguments, n_bits=n_bits)
+    assert_counts(alone, (alone_gains.sum(axis=2), alone_gains[:, :, 1:].sum(axis=2)))
+    assert (alone.items.sum(axis=1) == len(database)).all()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(histogram, "_SMALL", 0)
+    monkeypatch.setattr(histogram, "_BLOCK", 64)
+    monkeypatch.setattr(histogram, "_OUTER_WORDS", 1)
+    assert_counts(distance_histograms(*arguments, n_bits=n_bits), alone)
+    np.testing.assert_array_equal(gain_histograms(*arguments, n_bits=n_bits), alone_gains)
+
+
+def test_too_many_shared_labels_are_refused():
+    codes, sets = np.zeros((2, 1), np.uint8), np.full((2, 8193), 255, np.uint8)
+    with pytest.raises(ValueError, match="label sets may share at most 65535 labels, got sets of 65544"):
+        gain_histograms(codes, codes, sets, sets, n_bits=8)
+
+
+def test_arguments_of_gains_are_checked():
+    codes, labels = np.zeros((3, 2), np.uint8), np.zeros(3, np.int64)
+    with pytest.raises(ValueError, match="n_bits must be at most 1024, got 1025"):
+        gain_histograms(codes, codes, labels, labels, n_bits=1025)
+    with pytest.raises(ValueError, match=r"must both be class ids \(n,\) or label sets of one width, got shapes"):
+        gain_histograms(codes, codes, labels, np.zeros((3, 1), np.uint8), n_bits=16)

@@ -119,7 +119,7 @@ def test_ten_million_items_lose_no_precision():
 @given(st.integers(0, 3000), st.integers(0, 300))
 def test_harmonic_numbers(start, n):
     expected = math.fsum(1 / (start + i) for i in range(1, n + 1))
-    assert metrics._harmonic(start, n) == pytest.approx(expected, rel=1e-14, abs=0)
+    assert metrics.harmonic(start, n) == pytest.approx(expected, rel=1e-14, abs=0)
 
 
 @given(st.lists(one_query(max_items=7), min_size=1, max_size=3), st.sampled_from([None, *range(1, 10)]))

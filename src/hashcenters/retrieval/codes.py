@@ -18,6 +18,7 @@ from hashcenters.checks import check_count
 
 __all__ = ["binarize", "hamming_distance", "pack", "to_packed", "unpack"]
 
+Codes: TypeAlias = Tensor | npt.NDArray[Any]
 BitArray: TypeAlias = npt.NDArray[np.bool_]
 PackedArray: TypeAlias = npt.NDArray[np.uint8]
 WordArray: TypeAlias = npt.NDArray[np.uint64]

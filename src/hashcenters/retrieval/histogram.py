@@ -5,9 +5,9 @@ items lie at each distance 0..n_bits. Every metric of Hamming ranking follows fr
 separate parts of a database add up.
 
 How it is fast: two queries share one joint table, so that one increment counts two distances; distances are computed
-a block of items at a time into a small buffer, which the compiler turns into vector instructions; relevant items are
-found without a comparison, in the query's own class of a database that is grouped by class, or, for label sets, by a
-bit beside the distance in the table's index.
+a block of items at a time into a small buffer, four items to a word, which the compiler turns into vector instructions;
+relevant items are found without a comparison, in the query's own class of a database that is grouped by class, or, for
+label sets, by a bit beside the distance in the table's index.
 """
 
 from __future__ import annotations
@@ -27,16 +27,20 @@ from hashcenters.checks import check_count
 from hashcenters.compiling import compiled, popcount
 from hashcenters.retrieval.codes import MAX_BITS, PackedArray, WordArray, packed_width, to_words
 
-__all__ = ["DistanceHistograms", "distance_histograms"]
+__all__ = ["DistanceHistograms", "distance_histograms", "gain_histograms"]
 
 CountArray: TypeAlias = npt.NDArray[np.int64]
 _Bounds: TypeAlias = npt.NDArray[np.int64]
-_Symbols: TypeAlias = npt.NDArray[np.uint32]
+_Table: TypeAlias = npt.NDArray[np.uint32]
 
-_BLOCK = 2048  # items whose distances are buffered at a time; the buffer stays in the L1 cache
+_BLOCK = 512  # words of the buffer of distances, 2,048 items: it stays in the L1 cache beside the table
 _OUTER_WORDS = 1 << 17  # words of the database (1 MB) that stay in the L2 cache while a chunk of queries passes over
 _CHUNK = 64  # queries of one task
-_MAX_JOINT_SYMBOLS = 192  # beyond this a joint table of two queries no longer pays
+_MAX_JOINT_WIDTH = 8  # bits of a symbol: of two together a lane and a table hold no more
+_MAX_SHARED = (1 << 16) - 1  # what 16 bits hold
+_IN_EACH_LANE = np.uint64(0x0001_0001_0001_0001)
+_HIGHEST = np.uint64(15)  # of the bits of a lane
+_ALL_BUT_HIGHEST = np.uint64(0x7FFF_7FFF_7FFF_7FFF)
 _PATIENCE = 1.0  # seconds of silence before a compilation is announced
 _SMALL = 1 << 18  # query-item pairs below which starting threads costs more than it gains
 
@@ -100,6 +104,62 @@ def distance_histograms(
         >>> counts.relevant
         array([[1, 0, 0, 0, 0, 0, 0, 0, 1]])
     """
+    n_bits = _check_arguments(queries, database, query_labels, database_labels, n_bits)
+    count = _count_by_class if query_labels.ndim == 1 else _count_by_label_set
+    return count(queries, database, query_labels, database_labels, n_bits)
+
+
+def gain_histograms(
+    queries: PackedArray,
+    database: PackedArray,
+    query_labels: npt.NDArray[Any],
+    database_labels: npt.NDArray[Any],
+    *,
+    n_bits: int,
+) -> CountArray:
+    """Count, for every query, the items that share exactly s labels with it at each Hamming distance.
+
+    Graded metrics follow from these counts. Level 0 holds the items that are not relevant; the sum over the levels from
+    1 on is the ``relevant`` of ``distance_histograms``, and the sum over all levels its ``items``.
+
+    Args:
+        queries: packed uint8 (n_queries, ceil(n_bits / 8)).
+        database: packed uint8 (n_items, ceil(n_bits / 8)).
+        query_labels: integer class ids (n_queries,); or label sets, uint8 (n_queries, n_label_bytes), one bit a class.
+        database_labels: the same for the items. Equal class ids are one shared label.
+        n_bits: code length, 1 to 1024.
+
+    Returns:
+        int64 (n_queries, n_bits + 1, n_levels): element [i, d, s] counts the items at distance d from query i that
+        share s labels with it. n_levels is 1 + the largest number of labels that any pair shares, but at least 2.
+
+    Raises:
+        ValueError: ``n_bits`` above 1024, shapes that do not fit each other, or label sets that may share more than
+            65,535 labels.
+
+    Examples:
+        >>> queries = np.array([[0b11110000]], dtype=np.uint8)
+        >>> database = np.array([[0b11110000], [0b11100000], [0b11010000]], dtype=np.uint8)
+        >>> query_sets = np.array([[0b110]], dtype=np.uint8)
+        >>> sets = np.array([[0b111], [0b010], [0b001]], dtype=np.uint8)
+        >>> gain_histograms(queries, database, query_sets, sets, n_bits=8)[0, :2]
+        array([[0, 0, 1],
+               [1, 1, 0]])
+    """
+    n_bits = _check_arguments(queries, database, query_labels, database_labels, n_bits)
+    if query_labels.ndim == 1:
+        items, relevant = _count_by_class(queries, database, query_labels, database_labels, n_bits)
+        return np.stack([items - relevant, relevant], axis=2)
+    return _count_gains(queries, database, query_labels, database_labels, n_bits)
+
+
+def _check_arguments(
+    queries: PackedArray,
+    database: PackedArray,
+    query_labels: npt.NDArray[Any],
+    database_labels: npt.NDArray[Any],
+    n_bits: int,
+) -> int:
     n_bits = check_count(n_bits, "n_bits")
     if n_bits > MAX_BITS:
         raise ValueError(f"n_bits must be at most {MAX_BITS}, got {n_bits}")
@@ -110,8 +170,7 @@ def distance_histograms(
             "query_labels and database_labels must both be class ids (n,) or label sets of one width, got shapes "
             f"{query_labels.shape} and {database_labels.shape}"
         )
-    count = _count_by_class if query_labels.ndim == 1 else _count_by_label_set
-    return count(queries, database, query_labels, database_labels, n_bits)
+    return n_bits
 
 
 def _check_rows(name: str, packed: PackedArray, labels: npt.NDArray[Any], n_bits: int) -> None:
@@ -132,17 +191,26 @@ def _check_rows(name: str, packed: PackedArray, labels: npt.NDArray[Any], n_bits
 def _symbol_counts(
     queries: PackedArray, item_words: WordArray, query_sets: WordArray, item_sets: WordArray, n_symbols: int
 ) -> CountArray:
-    """Count for every query how often each symbol occurs: the distance d, or with label sets 2 d + (1 if relevant)."""
+    """Count for every query how often each symbol occurs: the distance, with the bit above it set where relevant."""
     query_words = to_words(queries)
     counts = np.zeros((len(queries), n_symbols), np.int64)
-    shift = np.uint64((n_symbols - 1).bit_length() if n_symbols <= _MAX_JOINT_SYMBOLS else 16)
-    outer = max(_BLOCK, _OUTER_WORDS // (len(item_words) + len(item_sets)))
+    width = (n_symbols - 1).bit_length()
+    outer = _outer_block(item_words, item_sets)
+    joint = width <= _MAX_JOINT_WIDTH
 
     def count(first: int, last: int) -> None:
-        _count_symbols(query_words, item_words, query_sets, item_sets, shift, first, last, outer, counts)
+        _count_symbols(query_words, item_words, query_sets, item_sets, width, joint, first, last, outer, counts)
 
     _run(_count_symbols, count, len(queries), item_words.shape[1])
     return counts
+
+
+def _outer_block(item_words: WordArray, item_sets: WordArray) -> int:
+    """Return how many items of each quarter stay in the L2 cache while a chunk of queries passes over them.
+
+    A query has few labels, so it reads few of the pieces of the sets. Folding tables for smaller blocks would not pay.
+    """
+    return max(_BLOCK, _OUTER_WORDS // (4 * len(item_words) + min(len(item_sets), 4)))
 
 
 def _count_by_class(
@@ -155,7 +223,7 @@ def _count_by_class(
     order, grouped = _group(database_labels)
     starts = np.searchsorted(grouped, query_labels, side="left")
     stops = np.searchsorted(grouped, query_labels, side="right")
-    query_words, item_words = to_words(queries), _word_rows(to_words(database[order]))
+    query_words, item_words = to_words(queries), _word_rows(to_words(database)[order])
     no_sets = np.zeros((len(queries), 0), np.uint64)
     items = _symbol_counts(queries, item_words, no_sets, np.zeros((0, 1), np.uint64), n_bits + 1)
     relevant = np.zeros_like(items)
@@ -174,10 +242,46 @@ def _count_by_label_set(
     database_labels: npt.NDArray[Any],
     n_bits: int,
 ) -> DistanceHistograms:
-    item_words, item_sets = _word_rows(to_words(database)), _word_rows(to_words(database_labels))
-    symbols = _symbol_counts(queries, item_words, to_words(query_labels), item_sets, 2 * (n_bits + 1))
-    relevant = np.ascontiguousarray(symbols[:, 1::2])
-    return DistanceHistograms(symbols[:, 0::2] + relevant, relevant)
+    item_words, item_sets = _word_rows(to_words(database)), _set_lanes(database_labels)
+    query_sets = _pieces(query_labels) * _IN_EACH_LANE
+    offset = 1 << n_bits.bit_length()  # the bit above the distance
+    symbols = _symbol_counts(queries, item_words, query_sets, item_sets, offset + n_bits + 1)
+    relevant = np.ascontiguousarray(symbols[:, offset:])
+    return DistanceHistograms(symbols[:, : n_bits + 1] + relevant, relevant)
+
+
+def _count_gains(
+    queries: PackedArray,
+    database: PackedArray,
+    query_labels: npt.NDArray[np.uint8],
+    database_labels: npt.NDArray[np.uint8],
+    n_bits: int,
+) -> CountArray:
+    query_words, item_words = to_words(queries), _word_rows(to_words(database))
+    query_sets, item_sets = to_words(query_labels), _word_rows(to_words(database_labels))
+    bound = min(_largest_set(query_labels), _largest_set(database_labels))
+    if bound > _MAX_SHARED:
+        raise ValueError(f"label sets may share at most {_MAX_SHARED} labels, got sets of {bound}")
+    counts = np.zeros((len(queries), n_bits + 1, max(bound + 1, 2)), np.int64)
+    outer = _outer_block(item_words, item_sets)
+
+    def count(first: int, last: int) -> None:
+        _count_shared(query_words, item_words, query_sets, item_sets, first, last, outer, counts)
+
+    _run(_count_shared, count, len(queries), item_words.shape[1])
+    occurring = np.flatnonzero(counts.any(axis=(0, 1)))
+    largest = int(occurring[-1]) if len(occurring) else 0
+    return np.ascontiguousarray(counts[:, :, : max(largest + 1, 2)])
+
+
+def _largest_set(labels: npt.NDArray[np.uint8]) -> int:
+    ones = np.zeros(len(labels), np.int64)
+    for column in labels.T:
+        ones += _ONES_OF_BYTE[column]
+    return int(ones.max(initial=0))
+
+
+_ONES_OF_BYTE = np.array([byte.bit_count() for byte in range(256)], dtype=np.int64)
 
 
 def _group(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
@@ -192,6 +296,25 @@ def _group(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray
 def _word_rows(words: WordArray) -> WordArray:
     """Lay the items' first words out side by side, then their second words, and so on: (n, w) -> (w, n)."""
     return np.ascontiguousarray(words.T)
+
+
+def _pieces(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
+    """Cut label sets into pieces of 16 classes: (n, bytes) -> (n, ceil(bytes / 2))."""
+    return np.pad(labels, ((0, 0), (0, labels.shape[1] % 2))).view(np.uint16)
+
+
+def _set_lanes(labels: npt.NDArray[np.uint8]) -> WordArray:
+    """Lay the items' label sets out as ``_distances`` lays out distances: (n, bytes) -> (pieces, n // 4 + n % 4).
+
+    A word holds the pieces of the four items j, + n // 4, + 2 (n // 4) and + 3 (n // 4). The up to three last items
+    have a word each.
+    """
+    pieces = _pieces(labels)
+    step = len(pieces) // 4
+    quarters = pieces[: 4 * step].reshape(4, step, pieces.shape[1])
+    lanes = np.ascontiguousarray(quarters.transpose(2, 1, 0)).view(np.uint64)[:, :, 0]
+    rest = pieces[4 * step :].T * _IN_EACH_LANE
+    return np.concatenate([lanes, rest], axis=1)
 
 
 def _run(kernel: Callable[..., None], count: Callable[[int, int], None], n_queries: int, n_items: int) -> None:
@@ -238,58 +361,103 @@ _announced = threading.Event()
 
 
 @compiled
-def _joint_distances(x: WordArray, y: WordArray, words: WordArray, start: int, shift: np.uint64, out: _Symbols) -> None:
-    """For each item from ``start`` on: its distance to ``x`` times 2**shift, plus its distance to ``y``."""
-    n = len(out)
-    p, q, items = x[0], y[0], words[0, start : start + n]
-    for j in range(n):
-        out[j] = np.uint32((popcount(p ^ items[j]) << shift) + popcount(q ^ items[j]))
-    for w in range(1, len(words)):
-        p, q, items = x[w], y[w], words[w, start : start + n]
-        for j in range(n):
-            out[j] += np.uint32((popcount(p ^ items[j]) << shift) + popcount(q ^ items[j]))
+def _four(x: np.uint64, a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64) -> np.uint64:
+    """Distances from ``x`` to four words, in the four 16-bit lanes of one word."""
+    low = popcount(x ^ a) | (popcount(x ^ b) << np.uint64(16))
+    lanes: np.uint64 = low | (popcount(x ^ c) << np.uint64(32)) | (popcount(x ^ d) << np.uint64(48))
+    return lanes
 
 
 @compiled
-def _add_relevance(
-    a: WordArray, b: WordArray, sets: WordArray, start: int, shift: np.uint64, shared: WordArray, out: _Symbols
+def _distances(query: WordArray, words: WordArray, start: int, step: int, out: WordArray) -> None:
+    """Distances from a query to the items start + j + {0, 1, 2, 3} step, in the four lanes of out[j].
+
+    The four come from far apart, so that a run of like items, as in a sorted database of collapsed codes, does not
+    increment one counter again and again, each time waiting for the last. Lanes spare the compiler narrowing 64-bit
+    counts one by one.
+    """
+    n = len(out)
+    for w in range(len(words)):
+        x, row = query[w], words[w, start:]  # slices first: loops over row[start + ...] are not vectorised
+        a, b, c, d = row[:n], row[step : step + n], row[2 * step : 2 * step + n], row[3 * step : 3 * step + n]
+        if w == 0:
+            for j in range(n):
+                out[j] = _four(x, a[j], b[j], c[j], d[j])
+        else:
+            for j in range(n):
+                out[j] += _four(x, a[j], b[j], c[j], d[j])
+
+
+@compiled
+def _pair_distances(
+    query: WordArray,
+    partner: WordArray,
+    words: WordArray,
+    start: int,
+    step: int,
+    shift: np.uint64,
+    out: WordArray,
 ) -> None:
-    """Double both distances in ``out``, and add 1 to each where the item shares a label with its query."""
+    """The same for two queries at once, the first one's distances times 2**shift."""
     n = len(out)
-    if len(sets) <= 2:
-        a0, b0, items = a[0], b[0], sets[0, start : start + n]
-        a1, b1, more = a[-1], b[-1], sets[len(sets) - 1, start : start + n]
-        for j in range(n):
-            first = np.uint64(((a0 & items[j]) | (a1 & more[j])) != 0)
-            second = np.uint64(((b0 & items[j]) | (b1 & more[j])) != 0)
-            out[j] = np.uint32((np.uint64(out[j]) << np.uint64(1)) + (first << shift) + second)
-        return
-    first_shared, second_shared = shared[0, :n], shared[1, :n]
-    first_shared[:] = 0
-    second_shared[:] = 0
-    for w in range(len(sets)):
-        a0, b0, items = a[w], b[w], sets[w, start : start + n]
-        for j in range(n):
-            first_shared[j] |= a0 & items[j]
-            second_shared[j] |= b0 & items[j]
-    for j in range(n):
-        first, second = np.uint64(first_shared[j] != 0), np.uint64(second_shared[j] != 0)
-        out[j] = np.uint32((np.uint64(out[j]) << np.uint64(1)) + (first << shift) + second)
+    for w in range(len(words)):
+        x, y, row = query[w], partner[w], words[w, start:]
+        a, b, c, d = row[:n], row[step : step + n], row[2 * step : 2 * step + n], row[3 * step : 3 * step + n]
+        if w == 0:
+            for j in range(n):
+                out[j] = (_four(x, a[j], b[j], c[j], d[j]) << shift) | _four(y, a[j], b[j], c[j], d[j])
+        else:
+            for j in range(n):
+                out[j] += (_four(x, a[j], b[j], c[j], d[j]) << shift) + _four(y, a[j], b[j], c[j], d[j])
 
 
 @compiled
-def _fold(table: _Symbols, width: int, row_sums: _Symbols, column_sums: _Symbols) -> None:
-    """Sum the joint table over its columns and over its rows."""
-    n = len(row_sums)
+def _mark_relevant(
+    query: WordArray, sets: WordArray, start: int, bit: np.uint64, shared: WordArray, out: WordArray
+) -> None:
+    """Set this bit in the lane of every item that shares a label with the query; sets as of ``_set_lanes``."""
+    n = len(out)
+    shared[:n] = 0
+    for w in range(len(sets)):
+        x, row = query[w], sets[w, start : start + n]
+        if x != 0:  # a query has few labels
+            for j in range(n):
+                shared[j] |= x & row[j]
+    for j in range(n):
+        # The sum carries into a lane's highest bit where any lower one is set.
+        any_bit = ((shared[j] & _ALL_BUT_HIGHEST) + _ALL_BUT_HIGHEST) | shared[j]
+        out[j] |= (any_bit & ~_ALL_BUT_HIGHEST) >> (_HIGHEST - bit)
+
+
+@compiled
+def _count_shared_labels(query: WordArray, sets: WordArray, start: int, step: int, out: WordArray) -> None:
+    """Numbers of labels that the query shares with the items, in the lanes of ``_distances``."""
+    n = len(out)
+    out[:] = 0
+    for w in range(len(sets)):
+        x, row = query[w], sets[w, start:]
+        a, b, c, d = row[:n], row[step : step + n], row[2 * step : 2 * step + n], row[3 * step : 3 * step + n]
+        if x == 0:
+            continue
+        for j in range(n):
+            out[j] += _four(np.uint64(0), x & a[j], x & b[j], x & c[j], x & d[j])
+
+
+@compiled
+def _fold(table: _Table, width: int, first: CountArray, second: CountArray) -> None:
+    """Add the sums of the joint table's rows to ``first``, and those of its columns to ``second``."""
+    n = len(first)
+    columns = np.zeros(n, np.uint32)
     for s in range(n):
-        row = table[s * width : s * width + n]
+        row = table[s << width : (s << width) + n]
         total = np.uint32(0)
         for t in range(n):
             total += row[t]
-        row_sums[s] = total
         if total > 0:
+            first[s] += total
             for t in range(n):
-                column_sums[t] += row[t]
+                columns[t] += row[t]
+    second += columns
 
 
 @compiled
@@ -298,47 +466,55 @@ def _count_symbols(
     words: WordArray,
     query_sets: WordArray,
     sets: WordArray,
-    shift: np.uint64,
+    width: int,
+    joint: bool,
     first: int,
     last: int,
     outer: int,
     counts: CountArray,
 ) -> None:
-    """Count the symbols of the queries ``first`` to ``last``, two queries at a time.
+    """Count the symbols of the queries ``first`` to ``last``.
 
-    With ``shift`` below 16 both symbols index one joint table, whose margins are the counts; else each has a table.
+    The symbols of two queries, ``width`` bits each, index one joint table, whose margins are the counts; or each query
+    has a table to itself.
     """
     n_items, n_symbols = words.shape[1], counts.shape[1]
-    buffer, shared = np.empty(_BLOCK, np.uint32), np.empty((2, _BLOCK), np.uint64)
-    joint, width = shift < 16, 1 << shift
-    low = np.uint32(width - 1)
-    first_margin, second_margin = np.empty(n_symbols, np.uint32), np.empty(n_symbols, np.uint32)
-    table = np.empty(n_symbols * width if joint else 0, np.uint32)
-    for outer_start in range(0, n_items, outer):
-        outer_stop = min(outer_start + outer, n_items)
-        for query in range(first, last, 2):
+    buffer, shared = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK, np.uint64)
+    lanes = buffer.view(np.uint16)
+    table = np.empty(n_symbols << width if joint else n_symbols, np.uint32)
+    spare = np.empty(n_symbols, np.int64)
+    shift, highest = np.uint64(width), np.uint64(width - 1)
+    step = n_items // 4
+    rest = n_items - 4 * step  # up to three items, each in four lanes, of which one counts
+    for outer_start in range(0, max(step, 1), outer):
+        outer_stop = min(outer_start + outer, step)
+        n_blocks = (outer_stop - outer_start + _BLOCK - 1) // _BLOCK
+        for query in range(first, last, 2 if joint else 1):
             partner = min(query + 1, last - 1)  # the odd one out is paired with itself
             table[:] = 0
-            first_margin[:] = 0
-            second_margin[:] = 0
-            for start in range(outer_start, outer_stop, _BLOCK):
-                out = buffer[: min(_BLOCK, outer_stop - start)]
-                _joint_distances(queries[query], queries[partner], words, start, shift, out)
-                if len(sets):
-                    _add_relevance(query_sets[query], query_sets[partner], sets, start, shift, shared, out)
-                if joint:
-                    for j in range(len(out)):
-                        table[out[j]] += np.uint32(1)
+            for block in range(n_blocks + (rest if outer_stop == step else 0)):
+                if block < n_blocks:
+                    start = word = outer_start + block * _BLOCK
+                    n = min(_BLOCK, outer_stop - start)
+                    stride, n_lanes = step, 4 * n
                 else:
-                    for j in range(len(out)):
-                        first_margin[out[j] >> np.uint32(16)] += np.uint32(1)
-                        second_margin[out[j] & low] += np.uint32(1)
+                    word, start = step + block - n_blocks, 4 * step + block - n_blocks
+                    n, stride, n_lanes = 1, 0, 1
+                out = buffer[:n]
+                if joint:
+                    _pair_distances(queries[query], queries[partner], words, start, stride, shift, out)
+                else:
+                    _distances(queries[query], words, start, stride, out)
+                if len(sets):
+                    _mark_relevant(query_sets[query], sets, word, highest + shift if joint else highest, shared, out)
+                    if joint:
+                        _mark_relevant(query_sets[partner], sets, word, highest, shared, out)
+                for j in range(n_lanes):
+                    table[lanes[j]] += np.uint32(1)
             if joint:
-                _fold(table, width, first_margin, second_margin)
-            for s in range(n_symbols):
-                counts[query, s] += first_margin[s]
-                if partner > query:
-                    counts[partner, s] += second_margin[s]
+                _fold(table, width, counts[query], counts[partner] if partner > query else spare)
+            else:
+                counts[query] += table
 
 
 @compiled
@@ -346,13 +522,53 @@ def _count_slices(
     queries: WordArray, words: WordArray, starts: _Bounds, stops: _Bounds, first: int, last: int, counts: CountArray
 ) -> None:
     """Count by distance the items of each query's own slice of the database."""
-    buffer = np.empty(_BLOCK, np.uint16)
+    buffer = np.empty(_BLOCK, np.uint64)
+    lanes = buffer.view(np.uint16)
+    table = np.empty(counts.shape[1], np.uint32)
     for query in range(first, last):
-        for start in range(starts[query], stops[query], _BLOCK):
-            out = buffer[: min(_BLOCK, stops[query] - start)]
-            for w in range(len(words)):
-                word, items = queries[query, w], words[w, start : start + len(out)]
-                for j in range(len(out)):
-                    out[j] = np.uint16(popcount(word ^ items[j])) + (out[j] if w else np.uint16(0))
-            for j in range(len(out)):
-                counts[query, out[j]] += 1
+        table[:] = 0
+        step = (stops[query] - starts[query]) // 4
+        for start in range(0, step, _BLOCK):
+            n = min(_BLOCK, step - start)
+            _distances(queries[query], words, starts[query] + start, step, buffer[:n])
+            for j in range(4 * n):
+                table[lanes[j]] += np.uint32(1)
+        for item in range(starts[query] + 4 * step, stops[query]):
+            _distances(queries[query], words, item, 0, buffer[:1])
+            table[lanes[0]] += np.uint32(1)
+        counts[query] += table
+
+
+@compiled
+def _count_shared(
+    queries: WordArray,
+    words: WordArray,
+    query_sets: WordArray,
+    sets: WordArray,
+    first: int,
+    last: int,
+    outer: int,
+    counts: CountArray,
+) -> None:
+    """Count the items by distance and by the number of labels shared, of the queries ``first`` to ``last``."""
+    n_items, n_levels = words.shape[1], counts.shape[2]
+    buffer, shared_buffer = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK, np.uint64)
+    lanes, shared_lanes = buffer.view(np.uint16), shared_buffer.view(np.uint16)
+    table = np.empty((counts.shape[1], n_levels), np.uint32)
+    step = n_items // 4
+    for outer_start in range(0, max(step, 1), outer):
+        outer_stop = min(outer_start + outer, step)
+        for query in range(first, last):
+            table[:] = 0
+            for start in range(outer_start, outer_stop, _BLOCK):
+                n = min(_BLOCK, outer_stop - start)
+                _distances(queries[query], words, start, step, buffer[:n])
+                _count_shared_labels(query_sets[query], sets, start, step, shared_buffer[:n])
+                for j in range(4 * n):
+                    table[lanes[j], shared_lanes[j]] += np.uint32(1)
+            if outer_stop == step:
+                for item in range(4 * step, n_items):
+                    _distances(queries[query], words, item, 0, buffer[:1])
+                    _count_shared_labels(query_sets[query], sets, item, 0, shared_buffer[:1])
+                    table[lanes[0], shared_lanes[0]] += np.uint32(1)
+            counts[query] += table

@@ -288,7 +288,7 @@ def _slope_changes(items: CountArray, relevant: CountArray, weights: FloatArray,
 
 
 @compiled
-def _harmonic(start: int, n: int) -> float:
+def harmonic(start: int, n: int) -> float:
     """1/(start+1) + ... + 1/(start+n), to float64 precision and without tables."""
     total = 0.0
     while n > 0 and start < 64:
@@ -309,17 +309,17 @@ def _spread(before: int, hits_before: int, n: int, p: int, places: int) -> float
     if p == 0:
         return 0.0
     rise = (p - 1) / (n - 1) if n > 1 else 0.0
-    return p / n * ((hits_before + 1 - rise * (before + 1)) * _harmonic(before, places) + rise * places)
+    return p / n * ((hits_before + 1 - rise * (before + 1)) * harmonic(before, places) + rise * places)
 
 
 @compiled
 def _block(before: int, hits_before: int, p: int) -> float:
     """What p relevant items in a row, after ``before`` items, add to AP's numerator."""
-    return p + (hits_before - before) * _harmonic(before, p)
+    return p + (hits_before - before) * harmonic(before, p)
 
 
 @compiled
-def _chance_ratio(n: int, p: int, s: int, x: int) -> float:
+def chance_ratio(n: int, p: int, s: int, x: int) -> float:
     """Hypergeometric Pr(x + 1) / Pr(x) for s draws from n items, p of them relevant."""
     return (p - x) / (x + 1) * (s - x) / (n - p - s + x + 1)
 
@@ -342,14 +342,14 @@ def _expected_cut(total: float, before: int, hits_before: int, n: int, p: int, s
     weight = weight_sum = 1.0
     value_sum = _cut_value(total, before, hits_before, s, mode)
     for x in range(mode + 1, most + 1):
-        weight *= _chance_ratio(n, p, s, x - 1)
+        weight *= chance_ratio(n, p, s, x - 1)
         if weight < 1e-19:
             break
         weight_sum += weight
         value_sum += weight * _cut_value(total, before, hits_before, s, x)
     weight = 1.0
     for x in range(mode - 1, least - 1, -1):
-        weight /= _chance_ratio(n, p, s, x)
+        weight /= chance_ratio(n, p, s, x)
         if weight < 1e-19:
             break
         weight_sum += weight
@@ -376,7 +376,7 @@ def _worst_cut(total: float, end: int, hits_before: int, least: int, most: int) 
     if hits_before + least == 0:
         return 0.0
     added = _block(end - least, hits_before, least)
-    inverse_sum = _harmonic(end - least, least)
+    inverse_sum = harmonic(end - least, least)
     worst = (total + added) / (hits_before + least)
     for x in range(least, most):
         inverse_sum += 1.0 / (end - x)
