@@ -152,3 +152,18 @@ def test_bits_behind_the_last_are_refused(n_bits):
         else:
             with pytest.raises(ValueError, match=f"a bit set behind bit {n_bits - 1}, where packed codes of n_bits="):
                 to_packed(packed, n_bits)
+
+
+def test_long_batches_are_checked_and_packed_to_the_end():
+    codes = torch.ones(5000, 9)
+    codes[4500, 3] = -1
+    assert np.array_equal(to_packed(codes, 9), np.packbits(codes.numpy() >= 0, axis=1))
+    codes[4600, 0] = torch.nan
+    with pytest.raises(ValueError, match="codes contain NaN"):
+        to_packed(codes, 9)
+    codes[4600, 0] = -1
+    codes[2, 2] = torch.nan
+    with pytest.raises(ValueError, match="codes contain NaN"):
+        to_packed(codes, 9)
+    with pytest.raises(ValueError, match="codes are floats without any negative value"):
+        to_packed(torch.ones(5000, 9), 9)

@@ -24,6 +24,7 @@ PackedArray: TypeAlias = npt.NDArray[np.uint8]
 WordArray: TypeAlias = npt.NDArray[np.uint64]
 
 MAX_BITS = 1024  # the longest code that is searched and evaluated
+_ROWS = 2048
 _BYTE_WEIGHTS = (128, 64, 32, 16, 8, 4, 2, 1)
 
 
@@ -181,7 +182,9 @@ def to_packed(codes: Tensor | npt.NDArray[Any], n_bits: int, *, name: str = "cod
     if is_float:
         if isinstance(codes, Tensor) and codes.device.type == "cpu" and codes.dtype in (torch.float32, torch.float64):
             codes = codes.detach().numpy()  # numpy compares three times as fast
-        _check_signs(codes, name)
+        if isinstance(codes, np.ndarray):
+            return _pack_floats(codes, name)
+        _check_signs(float(codes.min()) if codes.numel() else -1.0, name)
         return pack_bits(_to_numpy(codes >= 0))
     packed: PackedArray = np.ascontiguousarray(_to_numpy(codes))
     if (packed[:, -1] & _tail_mask(n_bits)).any():
@@ -263,10 +266,20 @@ def _check_width(codes: Tensor | npt.NDArray[Any], n_bits: int, name: str, *, pa
     raise ValueError(f"{name} of dtype {codes.dtype} must have shape (n, n_bits={n_bits}), got {shape}{advice}")
 
 
-def _check_signs(codes: Tensor | npt.NDArray[Any], name: str) -> None:
-    if 0 in codes.shape:
-        return
-    least = float(codes.min())  # NaN where any value is NaN, in torch and in numpy
+def _pack_floats(codes: npt.NDArray[Any], name: str) -> PackedArray:
+    """Check and pack a block of rows at a time, which stays in the cache for both."""
+    packed = np.empty((len(codes), packed_width(codes.shape[1])), np.uint8)
+    least = -1.0 if codes.size == 0 else np.inf
+    for start in range(0, len(codes), _ROWS):
+        rows = codes[start : start + _ROWS]
+        least = np.minimum(least, rows.min())  # NaN where any value is NaN
+        packed[start : start + _ROWS] = np.packbits(rows >= 0, axis=1)
+    _check_signs(float(least), name)
+    return packed
+
+
+def _check_signs(least: float, name: str) -> None:
+    """Refuse floats by their least value, which is NaN where any is."""
     if np.isnan(least):
         raise ValueError(_nan_message(name))
     if least >= 0:

@@ -201,7 +201,7 @@ def _symbol_counts(
     def count(first: int, last: int) -> None:
         _count_symbols(query_words, item_words, query_sets, item_sets, width, joint, first, last, outer, counts)
 
-    _run(_count_symbols, count, len(queries), item_words.shape[1])
+    run_on_threads(_count_symbols, count, len(queries), item_words.shape[1])
     return counts
 
 
@@ -231,7 +231,7 @@ def _count_by_class(
     def count(first: int, last: int) -> None:
         _count_slices(query_words, item_words, starts, stops, first, last, relevant)
 
-    _run(_count_slices, count, len(queries), int((stops - starts).max(initial=0)))
+    run_on_threads(_count_slices, count, len(queries), int((stops - starts).max(initial=0)))
     return DistanceHistograms(items, relevant)
 
 
@@ -268,7 +268,7 @@ def _count_gains(
     def count(first: int, last: int) -> None:
         _count_shared(query_words, item_words, query_sets, item_sets, first, last, outer, counts)
 
-    _run(_count_shared, count, len(queries), item_words.shape[1])
+    run_on_threads(_count_shared, count, len(queries), item_words.shape[1])
     occurring = np.flatnonzero(counts.any(axis=(0, 1)))
     largest = int(occurring[-1]) if len(occurring) else 0
     return np.ascontiguousarray(counts[:, :, : max(largest + 1, 2)])
@@ -317,7 +317,9 @@ def _set_lanes(labels: npt.NDArray[np.uint8]) -> WordArray:
     return np.concatenate([lanes, rest], axis=1)
 
 
-def _run(kernel: Callable[..., None], count: Callable[[int, int], None], n_queries: int, n_items: int) -> None:
+def run_on_threads(
+    kernel: Callable[..., None], count: Callable[[int, int], None], n_queries: int, n_items: int
+) -> None:
     """Call ``count(first, last)`` for chunks of queries, on all threads."""
     with announced_compilation(kernel):
         count(0, 0)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from hashcenters.checks import check_count
 from hashcenters.compiling import compiled
-from hashcenters.retrieval.histogram import CountArray, announced_compilation
+from hashcenters.retrieval.histogram import CountArray, announced_compilation, run_on_threads
 from hashcenters.retrieval.result import APDenominator
 
 __all__ = [
@@ -104,9 +104,11 @@ def average_precision(
     divisors = relevant.sum(axis=1)
     if denominator == "min":
         divisors = np.minimum(divisors, limit)
-    with announced_compilation(_average_precisions):
-        _average_precisions(items[:0], relevant[:0], limit, retrieved, divisors[:0], result[:, :0].copy())
-    _average_precisions(items, relevant, limit, retrieved, divisors, result)
+
+    def count(first: int, last: int) -> None:
+        _average_precisions(items, relevant, limit, retrieved, divisors, first, last, result)
+
+    run_on_threads(_average_precisions, count, len(items), items.shape[1])
     return AveragePrecision(*result)
 
 
@@ -185,13 +187,13 @@ def within_radius(items: CountArray, relevant: CountArray) -> RadiusCurves:
     n_queries = len(items)
     if not n_queries:
         raise ValueError("items and relevant must have at least one row (a query), got none")
-    inside, hits = items.cumsum(axis=1), relevant.cumsum(axis=1)
-    precision_sums = _ratio(hits, inside).sum(axis=0)
-    n_nonempty = np.count_nonzero(inside, axis=0)
+    precision_sums, recall_sums = np.zeros(items.shape[1]), np.zeros(items.shape[1])
+    n_nonempty = np.zeros(items.shape[1], np.int64)
+    with announced_compilation(_radius_sums):
+        _radius_sums(items, relevant, precision_sums, recall_sums, n_nonempty)
     nonempty = np.full(len(n_nonempty), math.nan)
     np.divide(precision_sums, n_nonempty, out=nonempty, where=n_nonempty > 0)
-    recall = _ratio(hits, hits[:, -1:]).mean(axis=0)
-    return RadiusCurves(precision_sums / n_queries, nonempty, recall, 1.0 - n_nonempty / n_queries)
+    return RadiusCurves(precision_sums / n_queries, nonempty, recall_sums / n_queries, 1.0 - n_nonempty / n_queries)
 
 
 def exclude_self(items: CountArray, relevant: CountArray) -> tuple[CountArray, CountArray]:
@@ -285,6 +287,24 @@ def _slope_changes(items: CountArray, relevant: CountArray, weights: FloatArray,
             changes[rank] += new_rate - rate
             rate = new_rate
             rank += n
+
+
+@compiled
+def _radius_sums(
+    items: CountArray, relevant: CountArray, precision: FloatArray, recall: FloatArray, n_nonempty: CountArray
+) -> None:
+    """Add up precision and recall in the balls of all queries, and count the balls that are not empty."""
+    for query in range(len(items)):
+        total = relevant[query].sum()
+        inside, hits = 0, 0
+        for d in range(items.shape[1]):
+            inside += items[query, d]
+            hits += relevant[query, d]
+            if inside > 0:
+                precision[d] += hits / inside
+                n_nonempty[d] += 1
+            if total > 0:
+                recall[d] += hits / total
 
 
 @compiled
@@ -390,10 +410,17 @@ def _worst_cut(total: float, end: int, hits_before: int, least: int, most: int) 
 
 @compiled
 def _average_precisions(
-    items: CountArray, relevant: CountArray, limit: int, retrieved: bool, divisors: CountArray, result: FloatArray
+    items: CountArray,
+    relevant: CountArray,
+    limit: int,
+    retrieved: bool,
+    divisors: CountArray,
+    first: int,
+    last: int,
+    result: FloatArray,
 ) -> None:
-    """Expected, best and worst AP of every query into the three rows of ``result``."""
-    for query in range(len(items)):
+    """Expected, best and worst AP of the queries ``first`` to ``last`` into the three rows of ``result``."""
+    for query in range(first, last):
         before, hits = 0, 0
         expected, best, worst = 0.0, 0.0, 0.0
         cut = False
