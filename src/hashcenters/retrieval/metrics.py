@@ -324,12 +324,15 @@ def harmonic(start: int, n: int) -> float:
 
 
 @compiled
-def _spread(before: int, hits_before: int, n: int, p: int, places: int) -> float:
-    """What the first ``places`` of n places, p of them hits in random order, are expected to add to AP's numerator."""
+def _spread(before: int, hits_before: int, n: int, p: int, places: int, inverse_sum: float) -> float:
+    """What the first ``places`` of n places, p of them hits in random order, are expected to add to AP's numerator.
+
+    ``inverse_sum`` is ``harmonic(before, places)``.
+    """
     if p == 0:
         return 0.0
     rise = (p - 1) / (n - 1) if n > 1 else 0.0
-    return p / n * ((hits_before + 1 - rise * (before + 1)) * harmonic(before, places) + rise * places)
+    return p / n * ((hits_before + 1 - rise * (before + 1)) * inverse_sum + rise * places)
 
 
 @compiled
@@ -345,10 +348,10 @@ def chance_ratio(n: int, p: int, s: int, x: int) -> float:
 
 
 @compiled
-def _cut_value(total: float, before: int, hits_before: int, s: int, x: int) -> float:
+def _cut_value(total: float, before: int, hits_before: int, s: int, x: int, inverse_sum: float) -> float:
     """Expected AP given x relevant items in the s places left of the cut bucket."""
     retrieved = hits_before + x
-    return (total + _spread(before, hits_before, s, x, s)) / retrieved if retrieved > 0 else 0.0
+    return (total + _spread(before, hits_before, s, x, s, inverse_sum)) / retrieved if retrieved > 0 else 0.0
 
 
 @compiled
@@ -359,21 +362,22 @@ def _expected_cut(total: float, before: int, hits_before: int, n: int, p: int, s
     """
     least, most = max(0, s - n + p), min(s, p)
     mode = min(max((s + 1) * (p + 1) // (n + 2), least), most)
+    inverse_sum = harmonic(before, s)
     weight = weight_sum = 1.0
-    value_sum = _cut_value(total, before, hits_before, s, mode)
+    value_sum = _cut_value(total, before, hits_before, s, mode, inverse_sum)
     for x in range(mode + 1, most + 1):
         weight *= chance_ratio(n, p, s, x - 1)
         if weight < 1e-19:
             break
         weight_sum += weight
-        value_sum += weight * _cut_value(total, before, hits_before, s, x)
+        value_sum += weight * _cut_value(total, before, hits_before, s, x, inverse_sum)
     weight = 1.0
     for x in range(mode - 1, least - 1, -1):
         weight /= chance_ratio(n, p, s, x)
         if weight < 1e-19:
             break
         weight_sum += weight
-        value_sum += weight * _cut_value(total, before, hits_before, s, x)
+        value_sum += weight * _cut_value(total, before, hits_before, s, x, inverse_sum)
     return value_sum / weight_sum
 
 
@@ -437,12 +441,12 @@ def _average_precisions(
                     best = _best_cut(best, before, hits, least, most)
                     worst = _worst_cut(worst, limit, hits, least, most)
                 else:
-                    expected += _spread(before, hits, n, p, s)
+                    expected += _spread(before, hits, n, p, s, harmonic(before, s))
                     best += _block(before, hits, most)
                     worst += _block(limit - least, hits, least)
                 break
             if p > 0:
-                expected += _spread(before, hits, n, p, n)
+                expected += _spread(before, hits, n, p, n, harmonic(before, n))
                 best += _block(before, hits, p)
                 worst += _block(before + n - p, hits, p)
             before += n
