@@ -7,7 +7,6 @@ last byte are 0.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,8 +24,7 @@ PackedArray: TypeAlias = npt.NDArray[np.uint8]
 WordArray: TypeAlias = npt.NDArray[np.uint64]
 
 MAX_BITS = 1024  # the longest code that is searched and evaluated
-_ROWS = 2048
-_BLOCKS_PER_THREAD = 8  # for fewer, starting a thread costs more than it gains
+_ROWS = 1024  # packed at a time
 _BYTE_WEIGHTS = (128, 64, 32, 16, 8, 4, 2, 1)
 
 
@@ -269,23 +267,14 @@ def _check_width(codes: Tensor | npt.NDArray[Any], n_bits: int, name: str, *, pa
 
 
 def _pack_floats(codes: npt.NDArray[Any], name: str) -> PackedArray:
-    """Check and pack a block of rows at a time, which stays in the cache for both; blocks go to all threads."""
+    """Check and pack a block of rows at a time, which stays in the cache for both."""
     packed = np.empty((len(codes), packed_width(codes.shape[1])), np.uint8)
-
-    def pack_block(start: int) -> float:
+    least = np.inf if len(codes) else -1.0
+    for start in range(0, len(codes), _ROWS):
         rows = codes[start : start + _ROWS]
+        least = np.minimum(least, rows.min())  # NaN where any value is NaN
         packed[start : start + _ROWS] = np.packbits(rows >= 0, axis=1)
-        return float(rows.min())  # NaN where any value is NaN
-
-    starts = range(0, len(codes), _ROWS)
-    n_threads = min(torch.get_num_threads(), len(starts) // _BLOCKS_PER_THREAD)
-    if n_threads > 1:
-        with ThreadPoolExecutor(n_threads) as pool:
-            least = list(pool.map(pack_block, starts))
-    else:
-        least = [pack_block(start) for start in starts]
-    if least:
-        _check_signs(float(np.min(least)), name)
+    _check_signs(float(least), name)
     return packed
 
 
