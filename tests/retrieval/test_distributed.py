@@ -23,15 +23,27 @@ cases = json.load(open(f"{folder}/cases.json"))
 answers = []
 for number, case in enumerate(cases):
     data = np.load(f"{folder}/data_{case['data']}.npz")
+    if rank == 1:  # its first life ends half-way: it starts again with a fresh evaluator and its whole part
+        first = HammingRetrievalEvaluator(**case["arguments"])
+        rows = np.array(case["parts"][str(size)]["items"][rank], dtype=np.int64)[::2]
+        first.add_database(data["items"][rows], data["items_labels"][rows], ids=rows if case["ids"] else None)
     evaluator = HammingRetrievalEvaluator(**case["arguments"])
+    if rank == 0:  # filled by merging alone
+        whole, evaluator = evaluator, HammingRetrievalEvaluator(**case["arguments"])
+    else:
+        whole = evaluator
     for side, add in (("items", evaluator.add_database), ("queries", evaluator.add_queries)):
         rows = np.array(case["parts"][str(size)][side][rank], dtype=np.int64)
         for part in np.array_split(rows, 2) if len(rows) > 3 else [rows] * bool(len(rows)):
             ids = part if case["ids"] else None
             add(data[side][part], data[side + "_labels"][part], ids=ids)
+    if whole is not evaluator:
+        whole.merge(evaluator)
+    if case["fails"] == rank and size > 1:
+        whole._own_counts = lambda *arguments: 1 / 0
     try:
-        result = evaluator.compute()
-    except ValueError as error:
+        result = whole.compute()
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:
         answers.append(str(error))
         continue
     answers.append(result.as_dict() | {
@@ -55,9 +67,9 @@ def make_data(folder, name, n_bits, multi_hot, seed):
     return arrays
 
 
-def parts(random, n, size, repeats):
-    """Random uneven parts, the last of them empty; with repeats some rows belong to several."""
-    owner = random.integers(0, max(1, size - 1), n)
+def parts(random, n, size, repeats, empty):
+    """Random uneven parts, perhaps the last of them empty; with repeats some rows belong to several."""
+    owner = np.minimum(random.geometric(0.4, n), size - empty if size > 1 else 1) - 1
     lists = [np.flatnonzero(owner == rank).tolist() for rank in range(size)]
     if repeats:
         for rank in range(size):
@@ -81,12 +93,17 @@ def answers(tmp_path_factory):
     ):
         make_data(folder, number, n_bits, multi_hot, number)
         split = {
-            str(size): {side: parts(random, n, size, repeats) for side, n in (("items", 60), ("queries", 25))}
+            str(size): {
+                side: parts(random, n, size, repeats, empty=number % 2) for side, n in (("items", 60), ("queries", 25))
+            }
             for size in (1, 2, 3)
         }
-        cases.append({"data": number, "arguments": {"n_bits": n_bits, **options}, "ids": repeats, "parts": split})
+        cases.append(
+            {"data": number, "arguments": {"n_bits": n_bits, **options}, "ids": repeats, "parts": split, "fails": -1}
+        )
     nothing = {str(size): {side: [[] for _ in range(size)] for side in ("items", "queries")} for size in (1, 2, 3)}
-    cases.append({"data": 0, "arguments": {"n_bits": 16}, "ids": False, "parts": nothing})
+    cases.append({"data": 0, "arguments": {"n_bits": 16}, "ids": False, "parts": nothing, "fails": -1})
+    cases.append({**cases[0], "fails": 1})
     (folder / "cases.json").write_text(json.dumps(cases))
     (folder / "worker.py").write_text(WORKER)
     workers = [
@@ -114,6 +131,14 @@ def test_any_number_of_processes_gives_the_same_result_to_the_last_bit(answers, 
 
 def test_all_processes_refuse_an_empty_database(answers):
     assert {answer for _, _, answer in answers[4]} == {"the database is empty: call add_database before compute"}
+
+
+def test_a_process_that_fails_does_not_leave_the_others_waiting(answers):
+    told = {(size, rank): answer for size, rank, answer in answers[5] if size > 1}
+    assert told.pop((2, 1)) == told.pop((3, 1)) == "division by zero"
+    assert set(told.values()) == {
+        "other processes failed to count their items: [\"ZeroDivisionError('division by zero')\"]"
+    }
 
 
 def filled(rows=slice(None), ids=None, **options):
@@ -150,8 +175,8 @@ def test_owned_and_sums_of_a_single_process(monkeypatch):
 @pytest.mark.parametrize(
     ("states", "message"),
     [
-        ([(12, None), (13, None)], "all processes must have the same n_bits and kind of labels, got"),
-        ([(12, None), (12, 5)], "all processes must have the same n_bits and kind of labels, got"),
+        ([("E(12)", None), ("E(13)", None)], "all processes must have the same settings and kind of labels, got"),
+        ([("E(12)", None), ("E(12)", 5)], "all processes must have the same settings and kind of labels, got"),
     ],
 )
 def test_processes_that_do_not_fit_are_refused(monkeypatch, states, message):
@@ -199,6 +224,25 @@ def test_items_with_one_id_count_once():
     assert merged.compute().n_queries == 10
 
 
+def test_merging_teaches_the_kind_of_labels():
+    other = HammingRetrievalEvaluator(12)
+    other.add_database(np.ones((2, 12), bool), np.eye(3, dtype=bool)[:2])
+    merged = HammingRetrievalEvaluator(12)
+    merged.merge(other)
+    with pytest.raises(ValueError, match="got multi-hot rows of 5 classes after multi-hot rows of 3 classes"):
+        merged.add_queries(np.ones((1, 12), bool), np.ones((1, 5), bool))
+    with pytest.raises(ValueError, match=r"got class ids \(n,\) after multi-hot rows of 3 classes"):
+        merged.add_queries(np.ones((1, 12), bool), np.zeros(1, int))
+
+
+def test_empty_batches_decide_nothing():
+    evaluator = HammingRetrievalEvaluator(12)
+    evaluator.add_database(np.ones((0, 12), bool), np.zeros(0, int))
+    evaluator.add_database(np.ones((2, 12), bool), np.eye(2, dtype=bool), ids=[5, 6])
+    evaluator.add_queries(np.ones((1, 12), bool), np.ones((1, 2), bool))
+    assert evaluator.compute().n_database == 2
+
+
 def test_what_cannot_be_merged_is_refused():
     with pytest.raises(TypeError, match="other must be a HammingRetrievalEvaluator, got dict"):
         filled().merge({})
@@ -219,5 +263,7 @@ def test_what_cannot_be_merged_is_refused():
         ValueError, match=r"ids must be integers of shape \(n,\), one for each of the 2 codes, got float64"
     ):
         filled().add_database(np.ones((2, 12), bool), np.zeros(2, int), ids=np.zeros(2))
+    with pytest.raises(ValueError, match=r"ids must be smaller than 2\*\*63, got 18446744073709551615"):
+        filled(ids=True).add_database(np.ones((1, 12), bool), np.array([0]), ids=np.array([2**64 - 1], np.uint64))
     with pytest.raises(ValueError, match="ids must be given in every call that adds to the queries"):
         filled(ids=True).add_queries(np.ones((2, 12), bool), np.zeros(2, int))

@@ -520,3 +520,8 @@ def test_interval_of_map(case):
     order = torch.randperm(12)
     queries, labels, *database = case
     assert (low, high) == evaluate(queries[order], labels[order], *database, top_k=9).map_interval(0.9, n_resamples=500)
+
+
+def test_a_device_that_is_not_there_is_refused_at_once():
+    with pytest.raises((RuntimeError, AssertionError)):
+        HammingRetrievalEvaluator(8, device="cuda:99")

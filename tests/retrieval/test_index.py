@@ -4,6 +4,7 @@ import importlib
 import itertools
 import json
 import os
+import pickle
 import subprocess
 import sys
 
@@ -729,8 +730,9 @@ class FullDisk:
 
 
 def test_saving_into_no_folder_fails(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        HammingIndex(8).save(tmp_path / "absent" / "codes.index")
+    for wrong in (tmp_path / "absent" / "codes.index", tmp_path):
+        with pytest.raises(OSError, match="must name a file in a folder that exists"):
+            HammingIndex(8).save(wrong)
 
 
 def test_saving_keeps_links_and_permissions_as_open_does(tmp_path):
@@ -742,6 +744,9 @@ def test_saving_keeps_links_and_permissions_as_open_does(tmp_path):
     filled(8, np.ones((2, 8), bool), np.arange(2)).save(link)
     assert link.is_symlink()
     assert len(HammingIndex.load(real)) == 2
+    real.chmod(0o600)
+    HammingIndex(8).save(real)
+    assert real.stat().st_mode & 0o777 == 0o600  # a private file stays private
 
 
 def test_readers_keep_the_file_they_opened(path):
@@ -770,3 +775,36 @@ def test_ranges_of_ids_cost_nothing(n_items, first):
     index.add(np.zeros((5, 1), np.uint8))
     assert isinstance(index._joined().ids, range)
     assert len(index) == n_items + 5
+
+
+def test_rerank_keeps_equal_scores_equal():
+    rng = np.random.default_rng(0)
+    index = filled(64, random_bits(rng, 200, 64), np.arange(200))
+    logits = torch.where(torch.from_numpy(random_bits(rng, 20, 64)), 0.1, -0.1)  # not a binary fraction
+    found = index.search(logits, k=200)
+    again = index.rerank(logits, found.ids)
+    assert torch.equal(again.ids, found.ids)
+    torch.testing.assert_close(again.scores, 0.1 * (64.0 - 2 * found.distances.double()), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", [*EXACT, pytest.param("ivf", marks=needs_faiss)])
+def test_indexes_can_be_pickled(backend):
+    rng = np.random.default_rng(1)
+    bits = random_bits(rng, 60, 20)
+    index = HammingIndex(20, backend=backend)
+    index.add(bits)
+    expected = index.search(bits[:5], 3)
+    copied = pickle.loads(pickle.dumps(index))
+    assert torch.equal(copied.search(bits[:5], 3).ids, expected.ids)
+    copied.add(bits[:1])
+    assert len(copied) == 61
+    assert len(index) == 60
+
+
+@needs_faiss
+def test_loading_with_the_same_backend_keeps_its_options(path):
+    index = HammingIndex(16, backend="ivf", n_probe=3)
+    index.add(np.ones((4, 16), bool))
+    index.save(path)
+    assert HammingIndex.load(path, backend="ivf").n_probe == 3
+    assert HammingIndex.load(path, backend="exact").n_probe is None

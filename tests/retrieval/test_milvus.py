@@ -448,6 +448,28 @@ def test_other_errors_are_raised_at_once(client, naps, fault):
     assert len(named(client, "insert")) == 1
 
 
+def test_a_failure_for_good_says_where_to_go_on(client, naps):
+    index = fake_index(batch_size=2)
+    bits = random_bits(7, 12, 0)
+    index.add(bits[:2])
+    fault = PERMANENT[0]
+    original, calls = client.insert, []
+
+    def insert(name, rows):
+        calls.append(rows)
+        if len(calls) == 3:
+            raise fault
+        return original(name, rows, retry_times=1)
+
+    index._client = SimpleNamespace(**{name: getattr(client, name) for name in ("query", "upsert")}, insert=None)
+    index._client.insert = lambda name, rows, **options: insert(name, rows)
+    with pytest.raises(type(fault)) as caught:
+        index.add(bits[2:])
+    told = " ".join([*map(str, getattr(caught.value, "__notes__", [])), *map(str, caught.value.args)])
+    assert "4 of 5 codes are stored; go on with add(codes[4:], ids=...), the first of which was to get the id 6" in told
+    assert len(client.shelf["photos"]["rows"]) == 6
+
+
 def test_patience_ends(client, naps):
     index = fake_index(retries=9, backoff=1.0)
     client.faults = {"insert": [Fault(grpc.StatusCode.UNAVAILABLE)] * 10, "upsert": []}

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashcenters.retrieval import torch_histogram
+from hashcenters.retrieval import hamming_distance, torch_histogram
 from hashcenters.retrieval.histogram import distance_histograms
 from hashcenters.retrieval.torch_histogram import torch_distance_histograms
 
@@ -82,3 +82,13 @@ def test_what_does_not_fit_is_refused():
         torch_distance_histograms(codes, codes, labels.to("meta"), labels, n_bits=16)
     with pytest.raises(ValueError, match="have a bit set behind bit 14"):
         torch_distance_histograms(codes, codes + 1, labels, labels, n_bits=15)
+
+
+def test_autocast_does_not_round_distances():
+    queries = torch.zeros(1, 64, dtype=torch.uint8)
+    database = torch.full((1, 64), 255, dtype=torch.uint8)
+    database[0, 0] = 254  # distance 511
+    with torch.autocast("cpu", torch.bfloat16):
+        counts = torch_distance_histograms(queries, database, torch.tensor([0]), torch.tensor([0]), n_bits=512)
+        assert int(hamming_distance(queries, database)) == 511
+    assert int(counts.items[0].argmax()) == int(counts.relevant[0].argmax()) == 511

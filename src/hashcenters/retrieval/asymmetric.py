@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 from hashcenters.checks import check_count
-from hashcenters.retrieval.codes import MAX_BITS, Codes, PackedArray, WordArray, to_packed, to_words
+from hashcenters.retrieval.codes import (
+    MAX_BITS,
+    Activation,
+    Codes,
+    PackedArray,
+    WordArray,
+    exact_weights,
+    to_packed,
+    to_words,
+)
 from hashcenters.retrieval.histogram import CountArray
 from hashcenters.retrieval.labels import Labels, to_label_rows
 from hashcenters.retrieval.metrics import AveragePrecision, FloatArray, average_precision
 from hashcenters.retrieval.result import APDenominator
 
-__all__ = ["Activation", "asymmetric_average_precision"]
+__all__ = ["asymmetric_average_precision"]
 
-Activation: TypeAlias = Literal["none", "tanh"]
 
 _SCORE_BYTES = 1 << 26  # scores of a chunk of queries against all distinct codes
 _BLOCK_VALUES = 1 << 20  # values of the codes that are unpacked at a time
@@ -90,7 +98,7 @@ def asymmetric_average_precision(
         raise ValueError(f"denominator must be one of {', '.join(get_args(APDenominator))}, got {denominator!r}")
     if top_k is not None:
         top_k = check_count(top_k, "top_k")
-    weights = _exact_weights(_query_values(query_logits, activation))
+    weights = exact_weights(_query_values(query_logits, activation))
     n_queries, n_bits = weights.shape
     packed = to_packed(codes, n_bits)
     if not len(packed):
@@ -137,14 +145,6 @@ def _query_values(logits: Tensor | npt.NDArray[Any], activation: Activation) -> 
     elif np.isinf(values).any():
         raise ValueError("query_logits must be finite to be summed, got infinity; activation='tanh' makes it 1")
     return values
-
-
-def _exact_weights(values: FloatArray) -> FloatArray:
-    """Scale each query to integers so small that sums of n_bits of them are exact in float64, in any order."""
-    n_bits = values.shape[1]
-    _, exponents = np.frexp(np.abs(values).max(axis=1))  # every |value| < 2**exponent
-    weights: FloatArray = np.rint(np.ldexp(values, 53 - n_bits.bit_length() - exponents[:, None]))
-    return weights
 
 
 def _label_rows(name: str, labels: Labels, n_rows: int) -> tuple[npt.NDArray[Any], int | None]:

@@ -7,7 +7,7 @@ last byte are 0.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from hashcenters.checks import check_count
 
 __all__ = ["binarize", "hamming_distance", "pack", "to_packed", "unpack"]
 
+Activation: TypeAlias = Literal["none", "tanh"]
 Codes: TypeAlias = Tensor | npt.NDArray[Any]
 BitArray: TypeAlias = npt.NDArray[np.bool_]
 PackedArray: TypeAlias = npt.NDArray[np.uint8]
@@ -146,7 +147,8 @@ def hamming_distance(queries: Tensor, database: Tensor) -> Tensor:
         n_bits = 8 * queries.shape[1]
         queries, database = unpack(queries, n_bits), unpack(database, n_bits)
     # The scalar product of ±1 vectors is n_bits - 2 * distance, exact in float32.
-    products = binarize(queries) @ binarize(database).T
+    with torch.autocast(queries.device.type, enabled=False):
+        products = binarize(queries) @ binarize(database).T
     return (queries.shape[1] - products).div_(2).to(torch.int64)
 
 
@@ -207,6 +209,23 @@ def to_words(packed: PackedArray) -> WordArray:
         packed = np.pad(packed, ((0, 0), (0, missing)))
     words = np.ascontiguousarray(packed).view(np.uint64)
     return np.require(words, requirements=["C", "A", "W"])  # kernels are compiled for this one memory layout
+
+
+def exact_weights(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Scale each query to integers so small that sums of n_bits of them are exact in float64, in any order.
+
+    Equal scores are then equal, whatever the processor. Divide a sum by the scale of its query to have it back.
+
+    Args:
+        values: float64 (n_queries, n_bits), finite.
+
+    Returns:
+        The integers as float64, each row times a power of two.
+    """
+    n_bits = values.shape[1]
+    _, exponents = np.frexp(np.abs(values).max(axis=1))  # every |value| < 2**exponent
+    weights: npt.NDArray[np.float64] = np.rint(np.ldexp(values, 53 - n_bits.bit_length() - exponents[:, None]))
+    return weights
 
 
 def _bits(codes: Tensor) -> Tensor:

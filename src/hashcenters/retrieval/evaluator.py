@@ -33,12 +33,14 @@ class HammingRetrievalEvaluator:
 
     An item is relevant to a query where they share at least one label. Tied items are treated exactly: every metric is
     the expectation over their orders, so neither the order of the database nor that of the ``add`` calls changes any
-    bit of the result. The state is the packed codes and the labels; ``compute`` needs O(n_bits) numbers a query more,
-    and never ranks or stores a queries x items matrix.
+    bit of the result. The state is the packed codes and the labels; ``compute`` needs O(n_bits) numbers a query more
+    (with ``gain`` as many for each number of labels that can be shared), and never ranks or stores a queries x items
+    matrix.
 
     In many processes (``torch.distributed``), each adds its own part of the database and of the queries, uneven or
-    empty ones too, and all call ``compute``: the result is the same everywhere, to the last bit that of one process.
-    A sampler that repeats items to even out the parts is made up for by ``ids``. The state lives in this object alone:
+    empty ones too, and all call ``compute`` of evaluators with the same settings: the result is the same everywhere, to
+    the last bit that of one process. A sampler that repeats items to even out the parts is made up for by ``ids``,
+    which are exchanged too (8 bytes an item). The state lives in this object alone:
     a process that starts anew begins with a fresh evaluator and adds its whole part again, and nothing counts twice.
 
     Args:
@@ -98,7 +100,7 @@ class HammingRetrievalEvaluator:
         self.ap_denominator = ap_denominator
         self.exclude_self = exclude_self
         self.gain = gain
-        self.device = None if device is None else torch.device(device)
+        self.device = None if device is None else torch.empty(0, device=device).device  # fails now, not after encoding
         self.reset()
 
     @property
@@ -154,7 +156,7 @@ class HammingRetrievalEvaluator:
         self._add("queries", codes, labels, ids)
 
     def merge(self, other: HammingRetrievalEvaluator) -> None:
-        """Add everything that another evaluator was given; that one stays as it is.
+        """Add everything that another evaluator was given; that one stays as it is, and its settings play no part.
 
         Args:
             other: an evaluator of the same n_bits, from this process or unpickled from another.
@@ -175,6 +177,8 @@ class HammingRetrievalEvaluator:
             self._rows(name).check_ids(other._rows(name).has_ids, name)
         for name in ("database", "queries"):
             self._rows(name).extend(other._rows(name))
+        if other._kind_known:
+            self._kind_known, self._n_classes = True, other._n_classes
 
     def compute(self, *, sync: bool = True) -> RetrievalResult:
         """Evaluate all queries against the whole database; adding more afterwards is fine.
@@ -188,8 +192,9 @@ class HammingRetrievalEvaluator:
 
         Raises:
             ValueError: no database items, no queries, no query with a label, or ``exclude_self`` where a query has no
-                item with its own code and label in the database; in several processes, evaluators of different n_bits
-                or kinds of labels.
+                item with its own code and label in the database; in several processes, evaluators of different
+                settings or kinds of labels.
+            RuntimeError: another process failed to count its items; its own error says why.
         """
         together = sync and distributed.is_active()
         queries, items = self._gathered() if together else (self._queries.unique(), self._database.unique())
@@ -207,23 +212,45 @@ class HammingRetrievalEvaluator:
         places = np.flatnonzero(labeled)
         places = places[_canonical_order(queries.codes[places], queries.labels[places])]
         codes, labels = queries.codes[places], queries.labels[places]
-        # Plain counts without levels are quicker; with levels, they are the sums over the levels.
-        arguments = (codes, items.codes, labels, items.labels)
-        gains: CountArray | None = None
-        if self.gain is None:
-            counts = self._count(*arguments)
-        else:
-            from hashcenters.retrieval.histogram import gain_histograms
-
-            gains = gain_histograms(*arguments, n_bits=self.n_bits)
-            if together:
-                most = max(distributed.gather(gains.shape[2]))
-                gains = np.pad(gains, ((0, 0), (0, 0), (0, most - gains.shape[2])))
-            counts = np.stack([gains.sum(axis=2), gains[:, :, 1:].sum(axis=2)])
-        if together:
-            counts = distributed.sum_over_ranks(counts)
-            gains = None if gains is None else distributed.sum_over_ranks(gains)
+        counts, gains = self._all_counts(codes, items, labels, together)
         return self._result(counts[0], counts[1], gains, labels, places, len(queries.codes), n_items)
+
+    def _all_counts(
+        self, codes: PackedArray, items: _Joined, labels: npt.NDArray[Any], together: bool
+    ) -> tuple[CountArray, CountArray | None]:
+        """Return counts of items and of relevant items, and with ``gain`` those by level, of all processes."""
+        failure: BaseException | None = None
+        counts, gains = np.zeros((2, 0, 0), np.int64), None
+        try:
+            counts, gains = self._own_counts(codes, items.codes, labels, items.labels)
+        except BaseException as error:  # the others wait for this process
+            if not together:
+                raise
+            failure = error
+        if not together:
+            return counts, gains
+        failed = distributed.gather(None if failure is None else repr(failure))
+        if failure is not None:
+            raise failure
+        if any(failed):
+            raise RuntimeError(f"other processes failed to count their items: {[one for one in failed if one]}")
+        if gains is not None:
+            most = max(distributed.gather(gains.shape[2]))
+            gains = distributed.sum_over_ranks(np.pad(gains, ((0, 0), (0, 0), (0, most - gains.shape[2]))))
+        return distributed.sum_over_ranks(counts), gains
+
+    def _own_counts(
+        self, codes: PackedArray, items: PackedArray, labels: npt.NDArray[Any], item_labels: npt.NDArray[Any]
+    ) -> tuple[CountArray, CountArray | None]:
+        """Return the counts against this process's items."""
+        arguments = (codes, items, labels, item_labels)
+        # Plain counts without levels are quicker; with levels, they are the sums over the levels.
+        if self.gain is None:
+            return self._count(*arguments), None
+        from hashcenters.retrieval.histogram import gain_histograms
+
+        gains = gain_histograms(*arguments, n_bits=self.n_bits)
+        return np.stack([gains.sum(axis=2), gains[:, :, 1:].sum(axis=2)]), gains
 
     def _count(
         self, codes: PackedArray, items: PackedArray, labels: npt.NDArray[Any], item_labels: npt.NDArray[Any]
@@ -242,10 +269,10 @@ class HammingRetrievalEvaluator:
     def _gathered(self) -> tuple[_Joined, _Joined]:
         """Return the queries of all processes, and of this process's items those that no lower rank has."""
         queries, items = self._queries.unique(), self._database.unique()
-        states = distributed.gather((self.n_bits, self._n_classes if self._kind_known else "unknown"))
+        states = distributed.gather((repr(self), self._n_classes if self._kind_known else "unknown"))
         kinds = {kind for _, kind in states if kind != "unknown"}
-        if len({n_bits for n_bits, _ in states}) > 1 or len(kinds) > 1:
-            raise ValueError(f"all processes must have the same n_bits and kind of labels, got {states} by rank")
+        if len({settings for settings, _ in states}) > 1 or len(kinds) > 1:
+            raise ValueError(f"all processes must have the same settings and kind of labels, got {states} by rank")
         every = [part for part in distributed.gather(queries) if len(part.codes)]
         has_ids = distributed.gather((len(items.codes) > 0, items.ids is not None))
         if len({ids for filled, ids in has_ids if filled}) > 1 or len({part.ids is not None for part in every}) > 1:
@@ -331,6 +358,8 @@ class HammingRetrievalEvaluator:
         rows, n_classes = to_label_rows(labels, len(packed))
         names = None if ids is None else to_ids(ids, len(packed))
         self._check_kind(n_classes)
+        if not len(packed):
+            return
         self._rows(name).check_ids(ids is not None, name)
         self._kind_known, self._n_classes = True, n_classes
         self._rows(name).add(_Joined(packed, rows, names))

@@ -197,21 +197,37 @@ def _ratio(numerator: CountArray | FloatArray, denominator: CountArray | FloatAr
 
 
 @compiled
-def _spread_gain(before: int, gain_before: int, mean_gain: float, n: int, p: int, places: int) -> float:
-    """What the first ``places`` of n places, p of them relevant in random order, are expected to add to the sum."""
+def _spread_gain(
+    before: int, gain_before: int, mean_gain: float, n: int, p: int, places: int, inverse_sum: float
+) -> float:
+    """What the first ``places`` of n places, p of them relevant in random order, are expected to add to the sum.
+
+    ``inverse_sum`` is ``harmonic(before, places)``.
+    """
     if p == 0:
         return 0.0
     rise = mean_gain * (p - 1) / (n - 1) if n > 1 else 0.0
-    return p / n * ((gain_before + mean_gain - rise * (before + 1)) * harmonic(before, places) + rise * places)
+    return p / n * ((gain_before + mean_gain - rise * (before + 1)) * inverse_sum + rise * places)
 
 
 @compiled
 def _cut_value(
-    total: float, before: int, hits_before: int, gain_before: int, mean_gain: float, s: int, x: int
+    total: float,
+    before: int,
+    hits_before: int,
+    gain_before: int,
+    mean_gain: float,
+    s: int,
+    x: int,
+    inverse_sum: float,
 ) -> float:
     """Expected WAP given x relevant items in the s places left of the cut bucket."""
     retrieved = hits_before + x
-    return (total + _spread_gain(before, gain_before, mean_gain, s, x, s)) / retrieved if retrieved > 0 else 0.0
+    return (
+        (total + _spread_gain(before, gain_before, mean_gain, s, x, s, inverse_sum)) / retrieved
+        if retrieved > 0
+        else 0.0
+    )
 
 
 @compiled
@@ -224,21 +240,22 @@ def _expected_cut(
     """
     least, most = max(0, s - n + p), min(s, p)
     mode = min(max((s + 1) * (p + 1) // (n + 2), least), most)
+    inverse_sum = harmonic(before, s)
     weight = weight_sum = 1.0
-    value_sum = _cut_value(total, before, hits_before, gain_before, mean_gain, s, mode)
+    value_sum = _cut_value(total, before, hits_before, gain_before, mean_gain, s, mode, inverse_sum)
     for x in range(mode + 1, most + 1):
         weight *= chance_ratio(n, p, s, x - 1)
         if weight < 1e-19:
             break
         weight_sum += weight
-        value_sum += weight * _cut_value(total, before, hits_before, gain_before, mean_gain, s, x)
+        value_sum += weight * _cut_value(total, before, hits_before, gain_before, mean_gain, s, x, inverse_sum)
     weight = 1.0
     for x in range(mode - 1, least - 1, -1):
         weight /= chance_ratio(n, p, s, x)
         if weight < 1e-19:
             break
         weight_sum += weight
-        value_sum += weight * _cut_value(total, before, hits_before, gain_before, mean_gain, s, x)
+        value_sum += weight * _cut_value(total, before, hits_before, gain_before, mean_gain, s, x, inverse_sum)
     return value_sum / weight_sum
 
 
@@ -267,9 +284,11 @@ def _weighted_average_precisions(
                     cut = True
                     total = _expected_cut(total, before, hits, gain, mean_gain, n, p, limit - before)
                 else:
-                    total += _spread_gain(before, gain, mean_gain, n, p, limit - before)
+                    total += _spread_gain(
+                        before, gain, mean_gain, n, p, limit - before, harmonic(before, limit - before)
+                    )
                 break
-            total += _spread_gain(before, gain, mean_gain, n, p, n)
+            total += _spread_gain(before, gain, mean_gain, n, p, n, harmonic(before, n))
             before += n
             hits += p
             gain += shared[query, d]

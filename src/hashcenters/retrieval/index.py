@@ -13,16 +13,22 @@ import torch
 from torch import Tensor
 
 from hashcenters.checks import check_count
-from hashcenters.retrieval.codes import MAX_BITS, PackedArray, packed_width, to_packed
+from hashcenters.retrieval.codes import (
+    MAX_BITS,
+    Activation,
+    Codes,
+    PackedArray,
+    exact_weights,
+    packed_width,
+    to_packed,
+)
 
 if TYPE_CHECKING:  # faiss, and numba beside it, wait for the first search
     from hashcenters.retrieval.faiss_backends import FaissEngine, FaissIndex
 
 __all__ = ["Activation", "Backend", "HammingIndex", "RangeResult", "RerankResult", "SearchResult"]
 
-Activation: TypeAlias = Literal["none", "tanh"]
 Backend: TypeAlias = Literal["exact", "flat", "hnsw", "ivf"]
-Codes: TypeAlias = Tensor | npt.NDArray[Any]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 _Ids: TypeAlias = "range | IntArray"
 _Value = TypeVar("_Value", bound=np.generic)
@@ -128,6 +134,16 @@ class HammingIndex:
         self._engine_is_prefix = True  # what the engine holds are the first codes of the index
         if backend != "exact":
             self._engine = self._new_engine()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What faiss built does not travel; it is built again at the next search.
+        return {**self.__dict__, "_engine": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.backend != "exact":
+            self._engine = self._new_engine()
+            self._engine_is_prefix = True
 
     def __len__(self) -> int:
         return sum(len(run.ids) for run in self._runs)
@@ -295,6 +311,8 @@ class HammingIndex:
             raise ValueError(f"activation must be one of {', '.join(get_args(Activation))}, got {activation!r}")
         if activation == "tanh":
             values = np.tanh(values)
+        _, exponents = np.frexp(np.abs(values).max(axis=1, initial=0.0))
+        values = exact_weights(values) if len(values) else values  # so that equal scores are equal
         candidates = _to_integers(ids, "ids")
         if candidates.ndim != 2 or len(candidates) != len(values) or not candidates.shape[1]:
             raise ValueError(
@@ -309,9 +327,9 @@ class HammingIndex:
         rows = max(1, _RERANK_VALUES // (candidates.shape[1] * self.n_bits))
         for first in range(0, len(values), rows):
             chunk = slice(first, first + rows)
-            # Every sum takes its terms in one order, so equal codes have equal scores.
             bits = np.unpackbits(self._codes_of(candidates[chunk]), axis=-1, count=self.n_bits).view(np.bool_)
             scores[chunk] = np.where(bits, values[chunk, None], -values[chunk, None]).sum(axis=-1)
+        scores = np.ldexp(scores, exponents[:, None] + self.n_bits.bit_length() - 53)
         scores[candidates == _NO_ID] = -np.inf
         order = np.lexsort((candidates, -scores), axis=1)[:, :k]
         return RerankResult(
@@ -357,7 +375,8 @@ class HammingIndex:
         """Open a file that ``save`` wrote.
 
         A mapped index of any size opens at once and is searched by the exact backend without being read into memory;
-        codes added to it live in memory beside it. ``codes`` and ``ids`` of the two together, and faiss, are copies.
+        codes added to it live in memory beside it. Asking for ``codes``, ``ids`` or ``to_faiss`` after that joins the
+        two in memory, and they stay joined; faiss keeps a copy too.
 
         Args:
             path: the file.
@@ -383,7 +402,7 @@ class HammingIndex:
             except (TypeError, ValueError) as error:
                 raise ValueError(f"path={os.fspath(path)!r} has settings that cannot be: {error}") from error
         else:
-            index = cls(contents.n_bits, backend=backend)
+            index = cls(contents.n_bits, backend=backend, **(contents.options if backend == contents.backend else {}))
         if len(contents.codes):
             index._runs = [_Run(contents.codes, contents.ids, mapped=mmap)]
         return index

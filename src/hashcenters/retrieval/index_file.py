@@ -23,6 +23,7 @@ import itertools
 import json
 import os
 import secrets
+import shutil
 import struct
 from collections.abc import Iterator, Sequence
 from os import PathLike
@@ -87,6 +88,8 @@ def write_index(
     """
     target = os.path.realpath(path)  # where path is a link, what it points to is replaced
     folder, name = os.path.split(target)
+    if not os.path.isdir(folder) or os.path.isdir(target):
+        raise OSError(f"path={os.fspath(path)!r} must name a file in a folder that exists")
     temporary = os.path.join(folder, f".{name}.{secrets.token_hex(6)}.tmp")
     ids = [ids for _, ids in parts]
     follow = all(isinstance(one, range) for one in ids) and all(a[-1] + 1 == b[0] for a, b in itertools.pairwise(ids))
@@ -112,6 +115,8 @@ def write_index(
             file.write(_encode({**header, "sha256": digest.hexdigest()}))  # of the same length
             file.flush()
             os.fsync(file.fileno())
+        if os.path.exists(target):
+            shutil.copymode(target, temporary)  # a private file stays private
         os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):

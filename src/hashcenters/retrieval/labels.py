@@ -27,7 +27,7 @@ def to_ids(ids: Labels, n_rows: int) -> npt.NDArray[np.int64]:
         The names.
 
     Raises:
-        ValueError: another shape, or not integers.
+        ValueError: another shape, not integers, or too large.
 
     Examples:
         >>> to_ids(torch.tensor([7, 3]), 2)
@@ -39,6 +39,8 @@ def to_ids(ids: Labels, n_rows: int) -> npt.NDArray[np.int64]:
             f"ids must be integers of shape (n,), one for each of the {n_rows} codes, got {values.dtype} of shape "
             f"{values.shape}"
         )
+    if len(values) and int(values.max()) >= 2**63:
+        raise ValueError(f"ids must be smaller than 2**63, got {values.max()}")
     return values.astype(np.int64)
 
 

@@ -163,7 +163,8 @@ class MilvusHammingIndex:
         """Store codes.
 
         Everything is checked, ids against the collection too, before the first request writes. If a request fails for
-        good, the batches before it stay. A request that is repeated may have been carried out already; it then
+        good, the batches before it stay, and a note of the exception says how many codes these are and which id to go
+        on with. A request that is repeated may have been carried out already; it then
         replaces its own items, so none is stored twice.
 
         Args:
@@ -195,7 +196,15 @@ class MilvusHammingIndex:
                     for row, value in zip(rows, column[chunk], strict=True):
                         row[name] = value
                 # upsert replaces by id; on a cluster a repeated insert would store the items twice
-                self._call(self._client.insert, self.collection, rows, again=self._client.upsert)
+                try:
+                    self._call(self._client.insert, self.collection, rows, again=self._client.upsert)
+                except Exception as error:
+                    _add_note(
+                        error,
+                        f"{start} of {len(packed)} codes are stored; go on with add(codes[{start}:], ids=...), the "
+                        f"first of which was to get the id {numbers[start]}",
+                    )
+                    raise
                 bar.update(len(rows))
         self._next_id = max(self._next_id, int(numbers.max()) + 1)
 
@@ -590,3 +599,10 @@ def _is_transient(error: Exception) -> bool:
     """Whether the same request may succeed a moment later."""
     code = error.code() if isinstance(error, grpc.RpcError) else getattr(error, "code", None)
     return code in _TRANSIENT_STATUS or code == _RATE_LIMIT or bool(getattr(error, "retriable", False))
+
+
+def _add_note(error: Exception, note: str) -> None:
+    if hasattr(error, "add_note"):
+        error.add_note(note)
+    else:  # Python 3.10
+        error.args = (*error.args, note)

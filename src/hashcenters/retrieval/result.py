@@ -65,9 +65,10 @@ class PrecisionRecall(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class RetrievalResult:
-    """What ``hashcenters.HammingRetrievalEvaluator.compute`` found. Values are shares in 0..1.
+    """What ``hashcenters.HammingRetrievalEvaluator.compute`` found.
 
-    Means run over the evaluated queries: those that have a label, ``n_queries - n_without_labels`` of them.
+    Values are shares in 0..1, but for ACG and WAP, numbers of labels, and the candidates, numbers of items. Means run
+    over the evaluated queries: those that have a label, ``n_queries - n_without_labels`` of them.
 
     Attributes:
         map: mean average precision of the first ``top_k``, expected over all orders of tied items.

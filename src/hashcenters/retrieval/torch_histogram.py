@@ -85,8 +85,9 @@ def torch_distance_histograms(
         labels = _comparable(database_labels[start : start + _ITEMS])
         for first in range(0, len(queries), n_rows):
             rows = slice(first, first + n_rows)
-            products = _signs(queries[rows], n_bits) @ signs.T
-            relevant = _relevant(_comparable(query_labels[rows]), labels)
+            with torch.autocast(queries.device.type, enabled=False):  # bfloat16 is not exact beyond 256
+                products = _signs(queries[rows], n_bits) @ signs.T
+                relevant = _relevant(_comparable(query_labels[rows]), labels)
             counts[rows] += _count(products, relevant, n_bits)
     return TensorHistograms(counts.sum(dim=1), counts[:, 1].clone())
 
