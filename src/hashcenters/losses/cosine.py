@@ -1,0 +1,212 @@
+"""One cross-entropy of cosines to hash centers, and the head that goes with it."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hashcenters.checks import check_centers, check_count, check_labels, check_logits, require
+
+__all__ = ["BatchNormHead", "OrthoHashLoss"]
+
+MarginType = Literal["cosine", "angular"]
+Reduction = Literal["mean", "sum", "none"]
+
+# The smallest sin² θ: the slope of sin θ in cos θ is infinite at θ = 0, so next to it the sine is held constant.
+_LEAST_SQUARED_SINE = 1e-6
+
+
+class BatchNormHead(nn.Module):
+    """Turn features into logits as OrthoHash does: a linear layer without bias, then batch normalization.
+
+    Normalized over the batch, every bit is on for about half of the samples, so no loss term for balance is needed.
+    For a database of another domain, estimate ``norm``'s running mean on that database anew.
+
+    Args:
+        in_features: width of the features.
+        n_bits: code length, the width of the logits.
+
+    Attributes:
+        in_features: width of the features.
+        n_bits: code length.
+        linear: the linear layer.
+        norm: the batch normalization, with a learned scale and shift for every bit.
+
+    Shape:
+        * features: float (N, in_features); N at least 2 in training mode.
+        * returns: logits (N, n_bits), unbounded.
+
+    Raises:
+        TypeError: a width is not an integer.
+        ValueError: a width below 1, features of another shape, or one sample in training mode.
+
+    Source: Hoe et al., "One Loss for All: Deep Hashing with a Single Cosine Similarity based Learning Objective",
+    NeurIPS 2021.
+
+    Examples:
+        >>> head = BatchNormHead(512, 64)
+        >>> head(torch.randn(8, 512)).shape
+        torch.Size([8, 64])
+        >>> head
+        BatchNormHead(
+          (linear): Linear(in_features=512, out_features=64, bias=False)
+          (norm): BatchNorm1d(64, eps=1e-05, momentum=0.1, affine=True, ...)
+        )
+    """
+
+    def __init__(self, in_features: int, n_bits: int) -> None:
+        super().__init__()
+        self.in_features = check_count(in_features, "in_features")
+        self.n_bits = check_count(n_bits, "n_bits")
+        self.linear = nn.Linear(self.in_features, self.n_bits, bias=False)
+        self.norm = nn.BatchNorm1d(self.n_bits)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits (N, n_bits) of features (N, in_features)."""
+        if features.ndim != 2 or features.shape[1] != self.in_features:
+            raise ValueError(
+                f"features must have shape (N, in_features={self.in_features}), got {tuple(features.shape)}; "
+                "pool feature maps before the head"
+            )
+        if self.training and features.shape[0] == 1:
+            raise ValueError(
+                "features must hold at least two samples in training mode, got 1; drop small last batches, or call "
+                "head.eval() to use the running statistics"
+            )
+        logits: Tensor = self.norm(self.linear(features))
+        return logits
+
+
+class OrthoHashLoss(nn.Module):
+    r"""Cross-entropy of the cosines between logits and hash centers, with a margin on the classes of the sample.
+
+    Called as ``loss(logits, labels)``. With cos θ_c = z·c / (\|z\| \|c\|) for the center c of every class, y the
+    multi-hot labels of a sample (one-hot of a class index), s the scale and m the margin:
+
+        L = -sum_c (y_c / \|y\|_1) log softmax_c(s * u),    u_c = cos θ_c - m y_c   (or cos(θ_c + m y_c), angular)
+
+    Drawing a logit vector to the direction of a center of ±1 also draws its entries to one length, so there is no
+    quantization term. The loss has a floor above 0, because cosines end at 1.
+
+    Only the direction of z counts: logits may be as large as their format allows (an infinite one counts as the largest
+    finite one), and a row of zeros has cosine 0 to every center and a finite gradient. Computed in float32 (float64
+    stays float64), also under autocast.
+
+    Args:
+        centers: float (n_classes, n_bits) of ±1; orthogonal or nearly orthogonal ones in the paper.
+        scale: s, positive. None (default) means sqrt(n_bits), which is the 8 of the authors' code at 64 bits; their
+            other suggestion is sqrt(2) * log(n_classes - 1).
+        margin: m, at least 0; 0.2 as in the authors' code. In radians for the angular margin.
+        margin_type: ``"cosine"`` (OrthoCos) subtracts the margin from the cosine, ``"angular"`` (OrthoArc) adds it to
+            the angle. Within 0.001 of 0 and π the angular loss takes an angle's sine to be 0.001.
+        reduction: ``"mean"`` or ``"sum"`` over samples, or ``"none"``.
+
+    Attributes:
+        centers: buffer, float32 (n_classes, n_bits), in ``state_dict``. Several labels need no vote, so there is no
+            seed: every center of a sample's set has its share of the cross-entropy.
+        scale: s as a float.
+
+    Shape:
+        * logits: float (N, n_bits), unbounded.
+        * labels: int64 (N,), or multi-hot (N, n_classes) bool, integer or float, every row with at least one class.
+        * returns: scalar, or (N,) with ``reduction="none"``; float32, or float64 for float64 logits.
+
+    Raises:
+        TypeError: centers, logits or labels of a wrong type.
+        ValueError: centers other than ±1, a bad option, shapes that do not fit, NaN, labels out of range, a row without
+            labels, or the mean of an empty batch. On CUDA and under ``torch.compile``, values that break a rule are a
+            RuntimeError.
+
+    Source: Hoe et al., "One Loss for All: Deep Hashing with a Single Cosine Similarity based Learning Objective",
+    NeurIPS 2021; margins, scale and the labels' shares as in the authors' code.
+
+    Examples:
+        >>> from hashcenters.centers import HashCenterGenerator
+        >>> loss = OrthoHashLoss(HashCenterGenerator(4, method="paper")(3))
+        >>> loss
+        OrthoHashLoss(n_classes=3, n_bits=4, scale=2, margin=0.2, margin_type='cosine', reduction='mean')
+        >>> logits = torch.tensor([[2.0, -1.0, 2.0, -1.0], [1.0, 1.0, 1.0, 1.0]])
+        >>> loss(logits, torch.tensor([1, 0]))
+        tensor(0.4184)
+        >>> loss(logits, torch.tensor([[0, 1, 0], [1, 1, 1]]))
+        tensor(1.0353)
+    """
+
+    centers: Tensor
+
+    def __init__(
+        self,
+        centers: Tensor,
+        *,
+        scale: float | None = None,
+        margin: float = 0.2,
+        margin_type: MarginType = "cosine",
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__()
+        check_centers(centers)
+        if scale is None:
+            scale = math.sqrt(centers.shape[1])
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scale must be positive and finite, or None for sqrt(n_bits), got {scale}")
+        if not 0 <= margin < math.inf:
+            raise ValueError(f"margin must be finite and at least 0, got {margin}")
+        if margin_type not in get_args(MarginType):
+            raise ValueError(f"margin_type must be one of 'cosine', 'angular', got {margin_type!r}")
+        if reduction not in get_args(Reduction):
+            raise ValueError(f"reduction must be one of {', '.join(map(repr, get_args(Reduction)))}, got {reduction!r}")
+        self.scale = scale
+        self.margin = margin
+        self.margin_type: MarginType = margin_type
+        self.reduction: Reduction = reduction
+        self.register_buffer("centers", centers.detach().to(torch.float32, copy=True))
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of logits (N, n_bits) for labels (N,) or (N, n_classes)."""
+        n_classes, n_bits = self.centers.shape
+        check_logits(logits, n_bits)
+        check_labels(labels, n_classes, n_rows=logits.shape[0])
+        if self.reduction == "mean" and logits.shape[0] == 0:
+            raise ValueError(
+                'logits must hold at least one sample to take a mean; skip empty batches or use reduction="sum"'
+            )
+        with torch.autocast(logits.device.type, enabled=False):
+            values = logits if logits.dtype == torch.float64 else logits.to(torch.float32)
+            if labels.ndim == 1:
+                positives = F.one_hot(labels.to(torch.int64), n_classes).to(values.dtype)
+            else:
+                positives = labels.to(values.dtype)
+            sizes = positives.sum(dim=1, keepdim=True)
+            require((sizes > 0).all(), "every row of labels must have at least one class, got a row without any")
+            cosines = _cosines(values, self.centers.to(values.dtype))
+            if self.margin_type == "cosine":
+                cosines = cosines - positives * self.margin
+            else:
+                sines = (1 - cosines * cosines).clamp(min=_LEAST_SQUARED_SINE).sqrt()
+                turned = cosines * math.cos(self.margin) - sines * math.sin(self.margin)
+                cosines = torch.where(positives > 0, turned, cosines)
+            return F.cross_entropy(cosines * self.scale, positives / sizes, reduction=self.reduction)
+
+    def extra_repr(self) -> str:
+        """Show sizes and options."""
+        n_classes, n_bits = self.centers.shape
+        return (
+            f"n_classes={n_classes}, n_bits={n_bits}, scale={self.scale:.6g}, margin={self.margin}, "
+            f"margin_type={self.margin_type!r}, reduction={self.reduction!r}"
+        )
+
+
+def _cosines(logits: Tensor, centers: Tensor) -> Tensor:
+    """Return the cosines (N, n_classes) of logits (N, n_bits) to centers of ±1, of any finite or infinite size."""
+    limit = torch.finfo(logits.dtype).max
+    logits = logits.clamp(-limit, limit)
+    # The cosine does not depend on the length, so a constant may take it out before squares over- or underflow.
+    size = logits.detach().abs().amax(dim=1, keepdim=True)
+    logits = logits / torch.where(size == 0, 1, size)
+    length = torch.linalg.vector_norm(logits, dim=1, keepdim=True)
+    length = torch.where(length == 0, 1, length)
+    return (logits @ centers.T) / (length * math.sqrt(centers.shape[1]))
