@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from hashcenters.centers.randomness import random_stream
+from hashcenters.centers.randomness import SHALLOW_STREAM, random_stream
 from hashcenters.checks import check_count
 
 try:
@@ -35,7 +35,6 @@ __all__ = ["ITQ", "ITQCCA", "KSH", "LSH", "SDH"]
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
-_SHALLOW_STREAM: Final = 16  # of hashcenters.centers.randomness: apart from the streams of centers
 _PROJECTIONS, _ROTATION, _ANCHORS, _LABELLED, _CODES = range(5)
 _BATCH = 8192  # rows transformed at a time: a kernel has a number for every row and anchor
 _RANK_TOLERANCE = 1e-10  # of variances: a direction below this share of the largest is rounding
@@ -657,7 +656,7 @@ def _check_positive(value: object, name: str) -> float:
 
 def _normals(seed: int, purpose: int, n_rows: int, n_columns: int) -> FloatArray:
     """Standard normal numbers by Box and Muller, from raw words."""
-    words = random_stream(seed, _SHALLOW_STREAM, purpose).random_raw((2, n_rows, n_columns))
+    words = random_stream(seed, SHALLOW_STREAM, purpose).random_raw((2, n_rows, n_columns))
     uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
     normals: FloatArray = np.sqrt(-2.0 * np.log(uniform[0])) * np.cos(2.0 * math.pi * uniform[1])
     return normals
@@ -665,7 +664,7 @@ def _normals(seed: int, purpose: int, n_rows: int, n_columns: int) -> FloatArray
 
 def _sample(seed: int, purpose: int, n_rows: int, size: int) -> NDArray[np.intp]:
     """Different row numbers, at most ``size``."""
-    words = random_stream(seed, _SHALLOW_STREAM, purpose).random_raw(n_rows)
+    words = random_stream(seed, SHALLOW_STREAM, purpose).random_raw(n_rows)
     return np.argsort(words, kind="stable")[:size]
 
 

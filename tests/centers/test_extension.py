@@ -66,7 +66,7 @@ def test_definition_1_is_kept_where_words_of_equal_distance_allow_it():
 
 
 def test_too_few_candidates_are_reported(monkeypatch):
-    monkeypatch.setattr(extension, "_candidates", lambda old, n_new, stream: old)
+    monkeypatch.setattr(extension, "_candidates", lambda old, span, n_new, stream: old)
     monkeypatch.setattr(extension, "_grow", lambda *arguments: None)
     monkeypatch.setattr(extension, "_BUDGET", 0)
     with pytest.raises(RuntimeError, match="2 candidates hold fewer than n_new=3 new words; please report this"):

@@ -94,14 +94,12 @@ def _new_words(old: NDArray[np.int8], n_new: int, highest: int, seed: int) -> ND
     from hashcenters.centers.packing import lower, pack
 
     stream = random_stream(seed, EXTENSION_STREAM, *old.shape)
-    pool = _candidates(old, n_new, stream)
+    span = _affine_span(old)
+    pool = _candidates(old, span, n_new, stream)
     lanes = np.ascontiguousarray(to_lanes(pool).T)
     near = np.full(len(pool), old.shape[1], dtype=np.int64)
     for word in np.ascontiguousarray(to_lanes(old).T):
         lower(lanes, word, near)
-    span = _affine_span(old)
-    lean = pool.astype(np.int32) @ old.sum(axis=0, dtype=np.int32)
-    balancing = np.argsort(lean, kind="stable")  # the word that leans most against the old ones first
     for target in range(highest, 0, -1):
         new = _pack(old, pool, lanes, near, n_new, target, stream)
         if new is None and target > 1:
@@ -109,6 +107,8 @@ def _new_words(old: NDArray[np.int8], n_new: int, highest: int, seed: int) -> ND
         if new is None:
             continue
         if not satisfies_definition_1(np.concatenate([old, new])):
+            lean = pool.astype(np.int32) @ old.sum(axis=0, dtype=np.int32)
+            balancing = np.argsort(lean, kind="stable")  # the word that leans most against the old ones first
             order = np.empty(n_new, dtype=np.int64)
             if pack(lanes[balancing], near[balancing], target, order) == n_new:
                 balanced = pool[balancing[order]]
@@ -191,7 +191,9 @@ def _pack(
     return words
 
 
-def _candidates(old: NDArray[np.int8], n_new: int, stream: np.random.Philox) -> NDArray[np.int8]:
+def _candidates(
+    old: NDArray[np.int8], span: NDArray[np.int8], n_new: int, stream: np.random.Philox
+) -> NDArray[np.int8]:
     """Return int8 (n, n_bits): words that may serve, the most promising first."""
     n_bits = old.shape[1]
     if n_bits <= _ALL_BITS or (len(old) + n_new) >> max(0, n_bits - 4):
@@ -199,7 +201,6 @@ def _candidates(old: NDArray[np.int8], n_new: int, stream: np.random.Philox) -> 
         bits = np.unpackbits(octets, axis=1, count=n_bits, bitorder="little").view(np.int8)
         every: NDArray[np.int8] = (bits * np.int8(2) - np.int8(1)) * old[:1]
         return every  # the first is the first old center's complement
-    span = _affine_span(old)
     n_random = max(_POOL, 4 * n_new)
     raw = stream.random_raw((n_random, -(-n_bits // 64)))
     random = np.unpackbits(raw.astype("<u8").view(np.uint8), axis=1, count=n_bits, bitorder="little").view(np.int8)

@@ -15,11 +15,14 @@ from hashcenters.checks import check_count
 
 __all__ = [
     "ASSIGNMENT_STREAM",
+    "BOOTSTRAP_STREAM",
     "CENTER_STREAM",
     "EXTENSION_STREAM",
     "SAMPLE_TIE_STREAM",
     "SELECTION_STREAM",
     "SEMANTIC_STREAM",
+    "SHALLOW_STREAM",
+    "SWD_STREAM",
     "TIE_TABLE_STREAM",
     "check_seed",
     "random_bits",
@@ -35,6 +38,9 @@ ASSIGNMENT_STREAM: Final = 4
 SEMANTIC_STREAM: Final = 5
 EXTENSION_STREAM: Final = 6
 SELECTION_STREAM: Final = 7
+SWD_STREAM: Final = 8
+SHALLOW_STREAM: Final = 16
+BOOTSTRAP_STREAM: Final = 101
 
 
 def check_seed(seed: object) -> int:

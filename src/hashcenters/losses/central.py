@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +11,9 @@ from torch import Tensor, nn
 from hashcenters.centers.randomness import check_seed
 from hashcenters.centers.semantic import majority_vote, tie_table
 from hashcenters.checks import check_centers, check_labels, check_logits, require
+from hashcenters.losses.options import Reduction, check_not_empty, check_reduction, check_weight, precise, reduce
 
 __all__ = ["CentralSimilarityLoss", "central_similarity_loss"]
-
-Reduction = Literal["mean", "sum", "none"]
 
 # What rounding may add to a relaxed code of length 1.
 _TOLERANCE = 1e-3
@@ -68,7 +66,8 @@ def central_similarity_loss(
         >>> central_similarity_loss(logits.tanh(), target_codes, from_logits=False)
         tensor(0.2102)
     """
-    _check_options(quantization_weight, reduction)
+    check_weight(quantization_weight, "quantization_weight")
+    check_reduction(reduction)
     if not isinstance(target_codes, Tensor) or not target_codes.is_floating_point():
         got = target_codes.dtype if isinstance(target_codes, Tensor) else type(target_codes).__name__
         raise TypeError(f"target_codes must be a floating-point tensor of shape (N, n_bits), got {got}")
@@ -143,7 +142,8 @@ class CentralSimilarityLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_centers(centers)
-        _check_options(quantization_weight, reduction)
+        check_weight(quantization_weight, "quantization_weight")
+        check_reduction(reduction)
         seed = check_seed(seed)
         self.quantization_weight = quantization_weight
         self.from_logits = from_logits
@@ -173,27 +173,16 @@ class CentralSimilarityLoss(nn.Module):
         )
 
 
-def _check_options(quantization_weight: float, reduction: str) -> None:
-    if not 0 <= quantization_weight < math.inf:
-        raise ValueError(f"quantization_weight must be finite and at least 0, got {quantization_weight}")
-    if reduction not in get_args(Reduction):
-        raise ValueError(f"reduction must be one of {', '.join(map(repr, get_args(Reduction)))}, got {reduction!r}")
-
-
 def _loss(logits: Tensor, target_codes: Tensor, weight: float, from_logits: bool, reduction: Reduction) -> Tensor:
     """Compute the loss of checked inputs."""
-    if reduction == "mean" and logits.shape[0] == 0:
-        raise ValueError(
-            'logits must hold at least one sample to take a mean; skip empty batches or use reduction="sum"'
-        )
+    check_not_empty(logits, reduction)
     with torch.autocast(logits.device.type, enabled=False):
-        values = logits if logits.dtype == torch.float64 else logits.to(torch.float32)
+        values = precise(logits)
         targets = target_codes.to(values.dtype)
         terms = _terms_of_logits(values, targets, weight) if from_logits else _terms_of_codes(values, targets, weight)
         if reduction == "mean":
             return terms.mean()
-        samples = terms.mean(dim=1)
-        return samples.sum() if reduction == "sum" else samples
+        return reduce(terms.mean(dim=1), reduction)
 
 
 def _terms_of_logits(logits: Tensor, target_codes: Tensor, weight: float) -> Tensor:

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hashcenters.checks import check_centers, check_count, check_labels, check_logits, require
+from hashcenters.losses.options import Reduction, check_not_empty, check_reduction, precise
 
 __all__ = ["BatchNormHead", "OrthoHashLoss"]
 
 MarginType = Literal["cosine", "angular"]
-Reduction = Literal["mean", "sum", "none"]
 
 # The smallest sin² θ: the slope of sin θ in cos θ is infinite at θ = 0, so next to it the sine is held constant.
 _LEAST_SQUARED_SINE = 1e-6
@@ -157,8 +157,7 @@ class OrthoHashLoss(nn.Module):
             raise ValueError(f"margin must be finite and at least 0, got {margin}")
         if margin_type not in get_args(MarginType):
             raise ValueError(f"margin_type must be one of 'cosine', 'angular', got {margin_type!r}")
-        if reduction not in get_args(Reduction):
-            raise ValueError(f"reduction must be one of {', '.join(map(repr, get_args(Reduction)))}, got {reduction!r}")
+        check_reduction(reduction)
         self.scale = scale
         self.margin = margin
         self.margin_type: MarginType = margin_type
@@ -170,12 +169,9 @@ class OrthoHashLoss(nn.Module):
         n_classes, n_bits = self.centers.shape
         check_logits(logits, n_bits)
         check_labels(labels, n_classes, n_rows=logits.shape[0])
-        if self.reduction == "mean" and logits.shape[0] == 0:
-            raise ValueError(
-                'logits must hold at least one sample to take a mean; skip empty batches or use reduction="sum"'
-            )
+        check_not_empty(logits, self.reduction)
         with torch.autocast(logits.device.type, enabled=False):
-            values = logits if logits.dtype == torch.float64 else logits.to(torch.float32)
+            values = precise(logits)
             if labels.ndim == 1:
                 positives = F.one_hot(labels.to(torch.int64), n_classes).to(values.dtype)
             else:

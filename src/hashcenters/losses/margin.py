@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from typing import Literal, get_args
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,10 +9,9 @@ from torch import Tensor, nn
 from hashcenters.centers.randomness import check_seed
 from hashcenters.centers.semantic import majority_vote, tie_table
 from hashcenters.checks import check_centers, check_labels, check_logits
+from hashcenters.losses.options import Reduction, check_not_empty, check_reduction, check_weight, precise, reduce
 
 __all__ = ["DPNLoss"]
-
-Reduction = Literal["mean", "sum", "none"]
 
 
 class DPNLoss(nn.Module):
@@ -86,11 +82,9 @@ class DPNLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_centers(centers)
-        for name, value in (("margin", margin), ("regularization_weight", regularization_weight)):
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be finite and at least 0, got {value}")
-        if reduction not in get_args(Reduction):
-            raise ValueError(f"reduction must be one of {', '.join(map(repr, get_args(Reduction)))}, got {reduction!r}")
+        check_weight(margin, "margin")
+        check_weight(regularization_weight, "regularization_weight")
+        check_reduction(reduction)
         seed = check_seed(seed)
         self.margin = margin
         self.regularization_weight = regularization_weight
@@ -104,22 +98,17 @@ class DPNLoss(nn.Module):
         n_classes, n_bits = self.centers.shape
         check_logits(logits, n_bits)
         check_labels(labels, n_classes, n_rows=logits.shape[0])
-        if self.reduction == "mean" and logits.shape[0] == 0:
-            raise ValueError(
-                'logits must hold at least one sample to take a mean; skip empty batches or use reduction="sum"'
-            )
+        check_not_empty(logits, self.reduction)
         if labels.ndim == 1:
             target_codes = self.centers[labels.to(torch.int64)]
         else:
             target_codes = majority_vote(labels, self.centers, self.tie_bits)
         with torch.autocast(logits.device.type, enabled=False):
-            values = logits if logits.dtype == torch.float64 else logits.to(torch.float32)
+            values = precise(logits)
             samples = F.relu(self.margin - values * target_codes.to(values.dtype)).sum(dim=1)
             if self.regularization_weight != 0:
                 samples = torch.add(samples, values.square().mean(dim=1), alpha=self.regularization_weight)
-            if self.reduction == "mean":
-                return samples.mean()
-            return samples.sum() if self.reduction == "sum" else samples
+            return reduce(samples, self.reduction)
 
     def extra_repr(self) -> str:
         """Show sizes and options."""

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hashcenters.checks import check_count, check_finite, check_labels, require
+from hashcenters.losses.options import (
+    Reduction,
+    check_not_empty,
+    check_positive,
+    check_reduction,
+    check_weight,
+    precise,
+    reduce,
+)
 
 __all__ = ["DCHLoss", "DHNLoss", "HashNetLoss", "PairwiseSimilarityLoss", "similar_pairs"]
-
-Reduction = Literal["mean", "sum", "none"]
 
 # What rounding may add to a relaxed code of length 1.
 _TOLERANCE = 1e-3
@@ -414,24 +420,6 @@ class DCHLoss(nn.Module):
         )
 
 
-def check_positive(value: float, name: str) -> None:
-    """Refuse an option that is not finite and above 0."""
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be finite and above 0, got {value}")
-
-
-def check_weight(value: float, name: str) -> None:
-    """Refuse an option that is not finite and at least 0."""
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be finite and at least 0, got {value}")
-
-
-def check_reduction(reduction: str) -> None:
-    """Refuse an unknown reduction."""
-    if reduction not in get_args(Reduction):
-        raise ValueError(f"reduction must be one of {', '.join(map(repr, get_args(Reduction)))}, got {reduction!r}")
-
-
 def check_batch(logits: Tensor, labels: Tensor, reduction: Reduction) -> Tensor:
     """Check logits and labels of a loss that compares samples; return who is similar to whom, bool (N, N)."""
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
@@ -445,16 +433,8 @@ def check_batch(logits: Tensor, labels: Tensor, reduction: Reduction) -> Tensor:
         raise ValueError(
             f"labels must have one row a sample: {len(logits)} samples, labels of shape {tuple(labels.shape)}"
         )
-    if reduction == "mean" and len(logits) == 0:
-        raise ValueError(
-            'logits must hold at least one sample to take a mean; skip empty batches or use reduction="sum"'
-        )
+    check_not_empty(logits, reduction)
     return similar
-
-
-def precise(logits: Tensor) -> Tensor:
-    """Return logits in float32, or in float64 if they are that."""
-    return logits if logits.dtype == torch.float64 else logits.to(torch.float32)
 
 
 def relax(values: Tensor, from_logits: bool) -> Tensor:
@@ -466,13 +446,6 @@ def relax(values: Tensor, from_logits: bool) -> Tensor:
         "logits must lie in [-1, 1] with from_logits=False, got one outside; pass from_logits=True for logits",
     )
     return values
-
-
-def reduce(samples: Tensor, reduction: Reduction) -> Tensor:
-    """Reduce the losses of samples."""
-    if reduction == "none":
-        return samples
-    return samples.mean() if reduction == "mean" else samples.sum()
 
 
 def _surprise(affinity: Tensor, similar: Tensor) -> Tensor:

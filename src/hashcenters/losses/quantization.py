@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import torch
 from torch import Tensor
 
-from hashcenters.centers.randomness import check_seed, random_bits
+from hashcenters.centers.randomness import SWD_STREAM, check_seed, random_bits
 from hashcenters.checks import check_logits
 
 __all__ = ["swd_quantization"]
 
 # A stream of its own, beside those of hashcenters.centers.randomness.
-_SIGNS_STREAM: Final = 8
 
 
 def swd_quantization(logits: Tensor, *, from_logits: bool = True, seed: int | None = None) -> Tensor:
@@ -75,6 +72,6 @@ def swd_quantization(logits: Tensor, *, from_logits: bool = True, seed: int | No
             signs = (2 * ranks + 1 - n_rows).sign().to(values.dtype)[:, None]
             # Half of the middle value goes to each sign: ((x - 1)² + (x + 1)²) / 2 = x² + 1.
             return (values - signs).square().mean() + (n_rows % 2) / n_rows
-        sample = torch.from_numpy(random_bits(check_seed(seed), n_rows, n_bits, stream=_SIGNS_STREAM))
+        sample = torch.from_numpy(random_bits(check_seed(seed), n_rows, n_bits, stream=SWD_STREAM))
         signs = sample.sort(dim=0).values.to(values) * 2 - 1
         return (values - signs).square().mean()

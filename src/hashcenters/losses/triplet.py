@@ -7,15 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hashcenters.checks import check_count
-from hashcenters.losses.pairwise import (
-    Reduction,
-    check_batch,
-    check_positive,
-    check_reduction,
-    precise,
-    reduce,
-    relax,
-)
+from hashcenters.losses.options import Reduction, check_positive, check_reduction, precise, reduce
+from hashcenters.losses.pairwise import check_batch, relax
 
 __all__ = ["DNNHLoss", "DivideAndEncodeHead"]
 

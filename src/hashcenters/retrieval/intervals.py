@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from hashcenters.centers.randomness import check_seed, random_stream
+from hashcenters.centers.randomness import BOOTSTRAP_STREAM, check_seed, random_stream
 from hashcenters.checks import check_count
 
 __all__ = ["Interval", "bootstrap_interval"]
 
-_BOOTSTRAP_STREAM: Final = 101  # apart from the streams of centers
 _CHUNK = 1 << 20  # values drawn at a time
 
 
@@ -98,7 +97,7 @@ def _check_values(values: Tensor | npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 def _resampled_means(sample: npt.NDArray[np.float64], n_resamples: int, seed: int) -> npt.NDArray[np.float64]:
     n = len(sample)
     n_words = (n + 1) // 2  # a 64-bit word decides on two draws
-    stream = random_stream(seed, _BOOTSTRAP_STREAM)
+    stream = random_stream(seed, BOOTSTRAP_STREAM)
     rows = max(1, _CHUNK // n)
     means = np.empty(n_resamples)
     for first in range(0, n_resamples, rows):
