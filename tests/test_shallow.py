@@ -11,9 +11,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from hashcenters import HammingRetrievalEvaluator, shallow
-from hashcenters.shallow import ITQ, ITQCCA, KSH, LSH, SDH
+from hashcenters.shallow import BRE, ITQ, ITQCCA, KSH, LSH, SDH
 
-SUPERVISED = [ITQCCA, SDH, KSH]
+SUPERVISED = [ITQCCA, SDH, KSH, BRE]
 ALL = [LSH, ITQ, *SUPERVISED]
 
 
@@ -42,7 +42,7 @@ def retrieve(hasher, digits):
     return mean_average_precision(codes, labels, hasher.transform(queries), query_labels)
 
 
-@parametrize_with_checks([LSH(4), ITQ(4), ITQCCA(4), SDH(4), KSH(4)])
+@parametrize_with_checks([LSH(4), ITQ(4), ITQCCA(4), SDH(4), KSH(4), BRE(4)])
 def test_estimator_checks(estimator, check):
     check(estimator)
 
@@ -236,6 +236,110 @@ def test_ksh_lowers_its_objective_with_every_bit(max_iter):
     assert left == sorted(left, reverse=True)
 
 
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("n_bits", [1, 5, 24])
+def test_bre_never_raises_its_objective(several, n_bits):
+    features, ids = clusters(n=150, n_classes=7)
+    labels = np.eye(7)[ids] + np.eye(7)[(ids * ids) % 7] > 0 if several else ids
+    fitted = BRE(n_bits, n_partners=40, n_kernels=6, n_sweeps=20).fit(features, labels)
+    assert len(fitted.objective_) > 2
+    assert (np.diff(fitted.objective_) <= 0).all()  # whole numbers over n_bits²: no rounding
+    assert fitted.objective_[1] < fitted.objective_[0]
+    assert fitted.objective_[-1] == fitted.objective_[-2] or len(fitted.objective_) == 21
+    assert ((fitted.projection_ != 0).sum(0) == 6).all()
+    assert (fitted.projection_ != 0).any(1).all()
+
+
+@pytest.mark.parametrize("n", [40, 41])
+def test_bre_objective_is_that_of_its_codes_over_all_pairs(n):
+    features, _ = clusters(n=n)
+    labels = (np.random.default_rng(0).random((n, 4)) < 0.3).astype(int)
+    fitted = BRE(6, n_partners=n).fit(features, labels)  # all of them
+    codes = fitted.transform(features)
+    total = 0.0
+    for i in range(n):
+        for j in range(i):
+            goal = 0.0 if (labels[i] & labels[j]).any() else 1.0
+            total += (goal - (codes[i] != codes[j]).mean()) ** 2
+    assert fitted.objective_[-1] == pytest.approx(total)
+
+
+def bre_objective(kernels, columns, weights, pairs, unlike):
+    """Σ (d - Hamming / n_bits)² over pairs, from the definition."""
+    sums = np.zeros((kernels.shape[1], len(weights)))
+    for bit, (places, values) in enumerate(zip(columns, weights, strict=True)):
+        for place, value in zip(places, values, strict=True):
+            sums[:, bit] += value * kernels[place]
+    codes = sums >= 0
+    return sum((unlike[i, j] - (codes[i] != codes[j]).mean()) ** 2 for i, j in pairs)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bre_takes_the_best_of_all_values_of_each_weight(seed):
+    rng = np.random.default_rng(seed)
+    n, n_bits, n_kernels = 14, 3, 2
+    kernels = rng.normal(size=(5, n))
+    kernels[:, 3] = kernels[:, 7]  # equal samples turn together
+    kernels[1, 5] = 0.0  # and this one never
+    columns = np.array([[0, 1], [4, 2], [1, 3]])
+    weights = rng.normal(size=(n_bits, n_kernels))
+    ids = rng.integers(3, size=n)
+    unlike = ids[:, None] != ids
+    partners = shallow._draw_partners(n, 6, seed)
+    pairs = {tuple(sorted((i, int(j)))) for i in range(n) for j in partners[i]}
+
+    slow = weights.copy()
+    for bit in range(n_bits):
+        for place in range(n_kernels):
+            kernel = kernels[columns[bit, place]]
+            rest = slow[bit, 1 - place] * kernels[columns[bit, 1 - place]]
+            moving = kernel != 0
+            ends = np.unique(-rest[moving] / kernel[moving])
+            best = bre_objective(kernels, columns, slow, pairs, unlike)
+            for value in [ends[0] - 1.0, *(0.5 * (ends[:-1] + ends[1:])), ends[-1] + 1.0]:
+                tried = slow.copy()
+                tried[bit, place] = value
+                reached = bre_objective(kernels, columns, tried, pairs, unlike)
+                if reached < best - 1e-9:
+                    best, slow = reached, tried
+
+    bits = np.stack([shallow._bits(kernels, *bit) for bit in zip(columns, weights, strict=True)])
+    table = unlike[np.arange(n)[:, None], partners]
+
+    def count():
+        return (bits[:, :, None] != bits[:, partners]).sum(0).astype(np.int32)
+
+    distances = count()
+    start = shallow._reconstruction_error(table, distances, n_bits)
+    assert start == pytest.approx(bre_objective(kernels, columns, weights, pairs, unlike))
+    before = weights.copy()
+    n_changes = shallow._search_weights(kernels, columns, weights, bits, partners, table, distances)
+    np.testing.assert_allclose(weights, slow, rtol=1e-12)
+    assert n_changes == (weights != before).sum() > 0
+    np.testing.assert_array_equal(distances, count())
+    assert shallow._reconstruction_error(table, distances, n_bits) == pytest.approx(best)
+
+
+@pytest.mark.parametrize(("n", "n_partners", "expected"), [(2, 1, 1), (9, 3, 4), (10, 4, 4), (10, 50, 9), (11, 50, 10)])
+def test_bre_compares_every_sample_equally_often(n, n_partners, expected):
+    tables = [shallow._draw_partners(n, n_partners, seed) for seed in range(5)]
+    for partners in tables:
+        assert partners.shape[0] == n
+        assert partners.shape[1] == expected or (n, n_partners, partners.shape[1]) == (10, 4, 3)  # with the opposite
+        for i, row in enumerate(partners):
+            assert i not in row
+            assert len(set(row)) == len(row)
+            assert all(i in partners[j] for j in row)
+
+
+def test_bre_knows_alike_samples():
+    labels = np.array([[1, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 0]], np.float64)
+    partners = shallow._draw_partners(4, 3, 0)
+    unlike = shallow._unlike(labels, partners)
+    for i, row in enumerate(partners):
+        assert [bool(value) for value in unlike[i]] == [not (labels[i] * labels[j]).any() for j in row]
+
+
 def test_kernels_are_gaussians_of_all_distances():
     features, _ = clusters(n=10)
     squares = np.square(features[:, None] - features[:4]).sum(2)
@@ -298,7 +402,8 @@ def test_refuses_bad_numbers(hasher):
 @pytest.mark.parametrize(
     ("hasher", "name"),
     [(ITQ, "n_iter"), (ITQCCA, "n_iter"), *((SDH, name) for name in ("n_anchors", "n_iter", "n_sweeps"))]
-    + [(KSH, name) for name in ("n_anchors", "n_labelled", "max_iter")],
+    + [(KSH, name) for name in ("n_anchors", "n_labelled", "max_iter")]
+    + [(BRE, name) for name in ("n_labelled", "n_partners", "n_kernels", "n_sweeps")],
 )
 def test_refuses_bad_counts(hasher, name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
@@ -308,7 +413,8 @@ def test_refuses_bad_counts(hasher, name):
 @pytest.mark.parametrize(
     ("hasher", "name"),
     [(ITQCCA, "regularization"), *((SDH, name) for name in ("bandwidth", "label_weight", "code_weight", "ridge"))]
-    + [(KSH, name) for name in ("bandwidth", "tol")],
+    + [(KSH, name) for name in ("bandwidth", "tol")]
+    + [(BRE, "bandwidth")],
 )
 def test_refuses_bad_weights(hasher, name):
     for value in (0, -1.0, np.nan, np.inf):

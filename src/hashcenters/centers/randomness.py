@@ -15,13 +15,17 @@ from hashcenters.checks import check_count
 
 __all__ = [
     "ASSIGNMENT_STREAM",
+    "BATCH_STREAM",
     "BOOTSTRAP_STREAM",
     "CENTER_STREAM",
+    "CNNH_STREAM",
     "EXTENSION_STREAM",
+    "KMEANS_STREAM",
     "SAMPLE_TIE_STREAM",
     "SELECTION_STREAM",
     "SEMANTIC_STREAM",
     "SHALLOW_STREAM",
+    "SPLIT_STREAM",
     "SWD_STREAM",
     "TIE_TABLE_STREAM",
     "check_seed",
@@ -39,7 +43,11 @@ SEMANTIC_STREAM: Final = 5
 EXTENSION_STREAM: Final = 6
 SELECTION_STREAM: Final = 7
 SWD_STREAM: Final = 8
+KMEANS_STREAM: Final = 9
 SHALLOW_STREAM: Final = 16
+CNNH_STREAM: Final = 32
+BATCH_STREAM: Final = 40
+SPLIT_STREAM: Final = 41
 BOOTSTRAP_STREAM: Final = 101
 
 

@@ -1,4 +1,4 @@
-"""One cross-entropy of cosines to hash centers, and the head that goes with it."""
+"""Cross-entropies of cosines to hash centers, and the head that goes with them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hashcenters.checks import check_centers, check_count, check_labels, check_logits, require
-from hashcenters.losses.options import Reduction, check_not_empty, check_reduction, precise
+from hashcenters.losses.options import Reduction, check_not_empty, check_reduction, check_weight, precise, reduce
 
-__all__ = ["BatchNormHead", "OrthoHashLoss"]
+__all__ = ["BatchNormHead", "MDSLoss", "OrthoHashLoss"]
 
 MarginType = Literal["cosine", "angular"]
 
@@ -178,7 +178,7 @@ class OrthoHashLoss(nn.Module):
                 positives = labels.to(values.dtype)
             sizes = positives.sum(dim=1, keepdim=True)
             require((sizes > 0).all(), "every row of labels must have at least one class, got a row without any")
-            cosines = _cosines(values, self.centers.to(values.dtype))
+            cosines = center_cosines(values, self.centers.to(values.dtype))
             if self.margin_type == "cosine":
                 cosines = cosines - positives * self.margin
             else:
@@ -196,7 +196,122 @@ class OrthoHashLoss(nn.Module):
         )
 
 
-def _cosines(logits: Tensor, centers: Tensor) -> Tensor:
+class MDSLoss(nn.Module):
+    r"""Binary cross-entropies of a softmax over cosines to hash centers, for centers of minimal distance separation.
+
+    Called as ``loss(logits, labels)``. With u = tanh z, y the multi-hot labels of a sample (one-hot of a class index),
+    C classes and s the scale:
+
+        L = -mean_c [y_c log p_c + (1 - y_c) log(1 - p_c)] + quantization_weight * mean_k (1 - \|u_k\|)²,
+        p = softmax_c(s cos(u, center_c))
+
+    The shares p of a sample add to 1: with m labels the first term is least at p_c = 1/m for each of them, and a row
+    without labels is drawn to equal shares of all classes. log(1 - p) is taken from the scores, so it stays finite
+    where p rounds to 1.
+
+    The authors' further term, which from epoch 9 on compares positive pairs with a memory of earlier outputs, is left
+    out. The centers they optimise come from ``HashCenterGenerator(n_bits, method="mds")``; any others do.
+
+    Args:
+        centers: float (n_classes, n_bits) of ±1, at least two classes.
+        scale: s, positive. None (default) means sqrt(n_bits), as in the authors' code.
+        quantization_weight: weight of the second term, at least 0.
+        reduction: ``"mean"`` or ``"sum"`` over samples, or ``"none"``. A sample's loss is a mean over classes.
+
+    Attributes:
+        centers: buffer, float32 (n_classes, n_bits), in ``state_dict``.
+        scale: s as a float.
+
+    Shape:
+        * logits: float (N, n_bits), unbounded.
+        * labels: int64 (N,), or multi-hot (N, n_classes) bool, integer or float.
+        * returns: scalar, or (N,) with ``reduction="none"``; float32, or float64 for float64 logits.
+
+    Raises:
+        TypeError: centers, logits or labels of a wrong type.
+        ValueError: centers other than ±1 or of one class, a bad option, shapes that do not fit, NaN, labels out of
+            range, or the mean of an empty batch. On CUDA and under ``torch.compile``, values that break a rule are a
+            RuntimeError.
+
+    Source: Wang et al., "Deep Hashing with Minimal-Distance-Separated Hash Centers", CVPR 2023; weights as in the
+    authors' code.
+
+    Examples:
+        >>> from hashcenters.centers import HashCenterGenerator
+        >>> loss = MDSLoss(HashCenterGenerator(4, method="paper")(3))
+        >>> loss
+        MDSLoss(n_classes=3, n_bits=4, scale=2, quantization_weight=0.0001, reduction='mean')
+        >>> logits = torch.tensor([[2.0, -1.0, 2.0, -1.0], [1.0, 1.0, 1.0, 1.0]])
+        >>> loss(logits, torch.tensor([1, 0]))
+        tensor(0.1646)
+        >>> loss(logits, torch.tensor([[0, 1, 0], [1, 1, 1]]))
+        tensor(0.8736)
+    """
+
+    centers: Tensor
+
+    def __init__(
+        self,
+        centers: Tensor,
+        *,
+        scale: float | None = None,
+        quantization_weight: float = 1e-4,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__()
+        check_centers(centers)
+        if len(centers) < 2:
+            raise ValueError("centers must hold at least two classes: the share of a single one is always 1, got 1")
+        if scale is None:
+            scale = math.sqrt(centers.shape[1])
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scale must be positive and finite, or None for sqrt(n_bits), got {scale}")
+        check_weight(quantization_weight, "quantization_weight")
+        check_reduction(reduction)
+        self.scale = scale
+        self.quantization_weight = quantization_weight
+        self.reduction: Reduction = reduction
+        self.register_buffer("centers", centers.detach().to(torch.float32, copy=True))
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of logits (N, n_bits) for labels (N,) or (N, n_classes)."""
+        n_classes, n_bits = self.centers.shape
+        check_logits(logits, n_bits)
+        check_labels(labels, n_classes, n_rows=logits.shape[0])
+        check_not_empty(logits, self.reduction)
+        with torch.autocast(logits.device.type, enabled=False):
+            values = precise(logits)
+            positives = F.one_hot(labels.to(torch.int64), n_classes) if labels.ndim == 1 else labels
+            scores = center_cosines(torch.tanh(values), self.centers.to(values.dtype)) * self.scale
+            inside, outside = _log_shares(scores)
+            samples = -torch.where(positives > 0, inside, outside).mean(dim=1)
+            if self.quantization_weight:
+                # 1 - |tanh z| of z, where a rounded tanh would be 1.
+                gap = torch.sigmoid(values.abs() * -2) * 2
+                samples = samples + gap.square().mean(dim=1) * self.quantization_weight
+            return reduce(samples, self.reduction)
+
+    def extra_repr(self) -> str:
+        """Show sizes and options."""
+        n_classes, n_bits = self.centers.shape
+        return (
+            f"n_classes={n_classes}, n_bits={n_bits}, scale={self.scale:.6g}, "
+            f"quantization_weight={self.quantization_weight}, reduction={self.reduction!r}"
+        )
+
+
+def _log_shares(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log p and log(1 - p), (N, n_classes), of p = softmax(scores)."""
+    top = F.one_hot(scores.argmax(dim=1), scores.shape[1]).to(torch.bool)
+    lead = scores - scores.masked_fill(top, -math.inf).logsumexp(dim=1, keepdim=True)
+    logs = F.log_softmax(scores, dim=1)
+    # Only the largest share can round to 1: its odds to all others are exp(lead). The others are at most one half, and
+    # one half stands in for the largest, whose value and gradient of log1p may be infinite.
+    rest = torch.log1p(-torch.exp(logs.masked_fill(top, -math.log(2))))
+    return torch.where(top, F.logsigmoid(lead), logs), torch.where(top, F.logsigmoid(-lead), rest)
+
+
+def center_cosines(logits: Tensor, centers: Tensor) -> Tensor:
     """Return the cosines (N, n_classes) of logits (N, n_bits) to centers of ±1, of any finite or infinite size."""
     limit = torch.finfo(logits.dtype).max
     logits = logits.clamp(-limit, limit)

