@@ -15,14 +15,15 @@ def what_the_reader_has() -> dict[str, object]:
     """A backbone, loaders and codes: what the pages take for granted."""
     codes = torch.sign(torch.randn(60, 64))
     labels = torch.arange(60) % 10
-    batches = [(torch.randn(8, 3, 4, 4), torch.arange(8) % 10) for _ in range(2)]
+    images, image_labels = torch.randn(200, 3, 4, 4), torch.arange(200) % 10
+    batches = list(zip(torch.split(images, 20), torch.split(image_labels, 20), strict=True))[:2]
     return {
         "backbone": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 512)),
         "train_loader": batches,
         "database_loader": batches,
         "query_loader": batches,
-        "images": batches[0][0],
-        "labels": batches[0][1],
+        "images": images,
+        "labels": image_labels,
         "database_codes": codes[:50],
         "database_labels": labels[:50],
         "query_codes": codes[50:],

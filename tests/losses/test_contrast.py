@@ -118,7 +118,10 @@ def test_gradients(several, reduction):
 def test_descent_reaches_the_centers(several):
     centers = HashCenterGenerator(32)(5)
     labels = random_sets(20, 5) if several else torch.randint(5, (20,))
-    loss, logits = CenterContrastLoss(centers, central_weight=0.2, pair_weight=0.1), torch.randn(20, 32, requires_grad=True)
+    loss, logits = (
+        CenterContrastLoss(centers, central_weight=0.2, pair_weight=0.1),
+        torch.randn(20, 32, requires_grad=True),
+    )
     optimizer = torch.optim.Adam([logits], lr=0.1)
     for _ in range(300):
         optimizer.zero_grad()

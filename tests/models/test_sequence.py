@@ -9,6 +9,7 @@ from hashcenters.models.sequence import (
     RecurrentHead,
     TemporalFusionHead,
 )
+from hashcenters.retrieval.codes import pack
 
 HEADS = [
     MeanPoolHead,
@@ -132,6 +133,24 @@ def test_frame_encoder(make):
     frames = torch.stack([torch.stack([model.backbone(clip[:, t][None])[0] for t in range(5)]) for clip in clips])
     torch.testing.assert_close(model(clips), model.head(frames))
     assert model.n_bits == 4
+
+
+@pytest.mark.parametrize("make", HEADS)
+def test_frame_encoder_encodes_a_loader_of_clips(make):
+    backbone = nn.Sequential(nn.Flatten(), nn.Linear(12, 6), nn.Dropout(0.5))
+    model = FrameEncoder(backbone, make(6, 12))
+    clips, labels = torch.randn(5, 3, 4, 2, 2), torch.arange(5)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(clips, labels), batch_size=2)
+    logits, same_labels = model.encode(loader, packed=False, progress=False)
+    codes, _ = model.encode(loader, progress=False)
+    assert model.training
+    assert all(part.training for part in model.modules())
+    with torch.no_grad():
+        expected = model.eval()(clips)  # dropout is off
+    torch.testing.assert_close(logits, expected)
+    assert torch.equal(codes, pack(logits))
+    assert torch.equal(same_labels, labels)
+    assert codes.shape == (5, 2)
 
 
 def moving_squares(n_clips, generator):

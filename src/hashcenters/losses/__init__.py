@@ -10,6 +10,7 @@ from hashcenters.losses.pairwise import DCHLoss, DHNLoss, DPSHLoss, HashNetLoss,
 from hashcenters.losses.quantization import swd_quantization
 from hashcenters.losses.triplet import DivideAndEncodeHead, DNNHLoss
 from hashcenters.losses.two_stage import CNNHLoss, cnnh_codes
+from hashcenters.losses.video import DHLoss, DLSTMLoss, DVHLoss
 
 __all__ = [
     "BatchNormHead",
@@ -17,10 +18,13 @@ __all__ = [
     "CenterContrastLoss",
     "CentralSimilarityLoss",
     "DCHLoss",
+    "DHLoss",
     "DHNLoss",
+    "DLSTMLoss",
     "DNNHLoss",
     "DPNLoss",
     "DPSHLoss",
+    "DVHLoss",
     "DivideAndEncodeHead",
     "FaceCenterLoss",
     "GreedyHashLoss",

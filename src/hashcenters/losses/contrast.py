@@ -47,8 +47,8 @@ class CenterContrastLoss(nn.Module):
 
     * central = mean over bits of log(1 + exp(-2 z c)), c the center of the class or of the label set.
 
-    Its weight is 1 for 100 classes and 64 bits and grows up to there with n_classes * n_bits, the bits that the network has
-    to learn by heart: with few of them a strong pull to one vertex only hides the second class again.
+    Its weight is 1 for 100 classes and 64 bits and grows up to there with n_classes * n_bits, the bits that the
+    network has to learn by heart: with few of them a strong pull to one vertex only hides the second class again.
 
     For label sets, neither term says that two sets share a label: majority votes of overlapping sets agree in few bits
     more than chance. Pairs say it. With h = tanh z and a = 10 / n_bits, s_ij = 1 where samples share a label and 0

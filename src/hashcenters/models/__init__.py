@@ -3,11 +3,27 @@
 from typing import TYPE_CHECKING
 
 from hashcenters.models.hasher import Hasher
+from hashcenters.models.sequence import (
+    DifferentialLSTMHead,
+    FrameEncoder,
+    MeanPoolHead,
+    RecurrentHead,
+    TemporalFusionHead,
+)
 
 if TYPE_CHECKING:
     from hashcenters.models.image import image_hasher, lite0_backbone
 
-__all__ = ["Hasher", "image_hasher", "lite0_backbone"]
+__all__ = [
+    "DifferentialLSTMHead",
+    "FrameEncoder",
+    "Hasher",
+    "MeanPoolHead",
+    "RecurrentHead",
+    "TemporalFusionHead",
+    "image_hasher",
+    "lite0_backbone",
+]
 
 
 def __getattr__(name: str) -> object:

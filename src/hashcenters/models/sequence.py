@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hashcenters.checks import check_count
+from hashcenters.models.hasher import Hasher
 
 __all__ = ["DifferentialLSTMHead", "FrameEncoder", "MeanPoolHead", "RecurrentHead", "TemporalFusionHead"]
 
@@ -18,10 +19,12 @@ Pooling = Literal["mean", "max"]
 class MeanPoolHead(nn.Module):
     """Average the features of the frames, then one linear layer: a clip as a bag of frames, in no order.
 
-    What an image method such as Deep Hashing (DH) makes of a video.
+    The plainest head for a clip, and the one that ``DHLoss`` goes with.
 
-    After the paper's description, not verified against code: the CSQ paper says of its DH baseline only that it
-    exploits "the correlations among different feature dimensions"; the average over frames is this library's choice.
+    After the paper's description, not verified against code: DH in the CSQ paper is Qin et al., "Fast action retrieval
+    from videos via feature disaggregation", CVIU 2017, of which it says that it "utilizes Disaggregation Hashing to
+    exploit the correlations among different feature dimensions". The disaggregation itself is not implemented here; the
+    average over frames and the linear layer are this library's choice.
 
     Args:
         in_features: width of a frame's features.
@@ -241,8 +244,10 @@ class TemporalFusionHead(nn.Module):
         return logits
 
 
-class FrameEncoder(nn.Module):
-    """Clips to logits: an image backbone on every frame, and a head over the frames' features.
+class FrameEncoder(Hasher):
+    """A ``Hasher`` of clips: an image backbone on every frame, and a head over the frames' features.
+
+    ``encode`` returns the codes and labels of a loader of clips.
 
     Args:
         backbone: turns images (N, C, H, W) into features (N, ``head.in_features``).
@@ -264,18 +269,13 @@ class FrameEncoder(nn.Module):
         >>> model = FrameEncoder(nn.Flatten(), RecurrentHead(3 * 8 * 8, 16))
         >>> model(torch.zeros(2, 3, 5, 8, 8)).shape
         torch.Size([2, 16])
+        >>> codes, labels = model.encode([(torch.zeros(2, 3, 5, 8, 8), torch.tensor([0, 1]))], progress=False)
+        >>> codes.shape, codes.dtype
+        (torch.Size([2, 2]), torch.uint8)
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-
-    @property
-    def n_bits(self) -> int:
-        """Code length."""
-        n_bits: int = self.head.n_bits  # type: ignore[assignment]
-        return n_bits
+        super().__init__(backbone, head)  # type: ignore[arg-type]  # Hasher needs in_features and n_bits of it only
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return logits (N, n_bits) of clips (N, C, T, H, W)."""
