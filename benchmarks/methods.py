@@ -91,6 +91,11 @@ TASKS = (
     Task("garments100", 100, 15_000, 30_000, 2_000, {64: 8, 16: 5}),
     Task("multilabel", 10, 10_000, 30_000, 2_000, {64: 6, 16: 6}),
 )
+# Not by default: six times the pictures, searched for among themselves or among others.
+LARGE_TASKS = (
+    Task("fashion60k", 10, 60_000, 60_000, 4_000, {64: 8, 16: 8}),
+    Task("fashion60k-disjoint", 10, 60_000, 5_000, 4_000, {64: 8, 16: 8}),
+)
 # For a look whether all runs; every class needs some pictures.
 SMALL_TASKS = (
     Task("fashion", 10, 600, 2_000, 200, {64: 1, 16: 1}),
@@ -168,8 +173,9 @@ def central(problem: Problem, targets: Tensor | None = None, quantization_weight
     )
 
 
-def ours(problem: Problem) -> Plan:
-    return Plan(CenterContrastLoss(centers(problem, "semantic", placed=True), seed=problem.seed))
+def ours(problem: Problem, method: str = "semantic", **weights: float) -> Plan:
+    placed = centers(problem, method, placed=method == "semantic")
+    return Plan(CenterContrastLoss(placed, seed=problem.seed, **weights))
 
 
 def dpn(problem: Problem) -> Plan:
@@ -228,6 +234,11 @@ METHODS: dict[str, Callable[[Problem], Plan]] = {
     "csq-no-lq": lambda problem: Plan(central(problem, quantization_weight=0.0)),
     "lp+lq": lambda problem: Plan(PairwiseSimilarityLoss(quantization_weight=1e-4)),
     "lc+lp+lq": all_terms,
+    "ours-auto": lambda problem: ours(problem, "auto"),
+    "ours-no-central": lambda problem: ours(problem, central_weight=0),
+    "ours-no-margin": lambda problem: ours(problem, margin=0),
+    "ours-no-pairs": lambda problem: ours(problem, pair_weight=0),
+    "csq-semantic": lambda problem: Plan(central(problem, centers(problem, "semantic", placed=True))),
 }
 HEAD = "csq-head"
 SHALLOW: dict[str, Any] = {"lsh": LSH, "itq": ITQ, "itqcca": ITQCCA, "sdh": SDH, "ksh": KSH, "bre": BRE}
@@ -239,11 +250,14 @@ FAMILIES = {
     "pairs and triplets": ("hashnet", "dch", "dhn", "dpsh", "dnnh", "cnnh"),
     "classifiers": ("greedyhash", "softmax"),
     "terms of CSQ": ("csq-no-lq", "lp+lq", "lc+lp+lq"),
+    "terms of ours": ("ours-auto", "ours-no-central", "ours-no-margin", "ours-no-pairs", "csq-semantic"),
     "frozen features": FROZEN,
 }
-COLORS = dict(zip(FAMILIES, ("#3f90da", "#832db6", "#ffa90e", "#a96b59", "#92dadd", "#717581"), strict=True))
+COLORS = dict(zip(FAMILIES, ("#3f90da", "#832db6", "#ffa90e", "#a96b59", "#92dadd", "#e76300", "#717581"), strict=True))
 OURS_COLOR = "#bd1f01"
 ALL_METHODS = tuple(itertools.chain.from_iterable(FAMILIES.values()))
+# Parts of a method are not beside it in the tables of methods.
+COMPARED = tuple(method for method in ALL_METHODS if method not in FAMILIES["terms of ours"])
 
 
 # Data.
@@ -252,10 +266,13 @@ ALL_METHODS = tuple(itertools.chain.from_iterable(FAMILIES.values()))
 @functools.cache
 def pictures(root: Path, task: str, split: Split, n: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return pictures, uint8, and labels; the seed matters to the training split alone."""
-    if task != "fashion":
+    if not task.startswith("fashion"):
         data = two_garments(root, split=split, n_pairs=n, seed=seed, multi_label=task == "multilabel")
         return data.tensors[0], data.tensors[1]
-    images, labels = fashion_mnist(root, "test" if split == "query" else "train").tensors
+    disjoint = task == "fashion60k-disjoint" and split == "database"
+    images, labels = fashion_mnist(root, "test" if split == "query" or disjoint else "train").tensors
+    if disjoint:  # the queries are the first of the test pictures
+        images, labels = images[-n:], labels[-n:]
     if split == "train":
         rows = balanced(labels, n, seed)
         return images[rows], labels[rows]
@@ -280,7 +297,7 @@ def normalized(images: Tensor) -> Tensor:
 
 
 def features_file(out: Path, task: str, split: Split, n: int, seed: int) -> Path:
-    return out / "features" / f"{'fashion' if task == 'fashion' else 'garments'}-{split}-{n}-{seed}.npy"
+    return out / "features" / f"{task if task.startswith('fashion') else 'garments'}-{split}-{n}-{seed}.npy"
 
 
 def compute_features(root: Path, out: Path, task: str, split: Split, n: int, n_used: int, seed: int) -> None:
@@ -470,7 +487,7 @@ def run_frozen(root: Path, out: Path, job: Job) -> Run:
 
 
 def n_classes(task: str) -> int:
-    return next(one.n_classes for one in TASKS if one.name == task)
+    return next(one.n_classes for one in (*TASKS, *LARGE_TASKS) if one.name == task)
 
 
 # The table of runs.
@@ -676,7 +693,7 @@ def median(values: Iterable[float]) -> float:
 def time_table(table: Table) -> str:
     """Return median seconds of training, and how many times those of csq they are."""
     rows = []
-    for method in ALL_METHODS:
+    for method in COMPARED:
         cells = []
         for by_method in table.values():
             seconds, base = (median(result.train_s for result in by_method.get(name, [])) for name in (method, "csq"))
@@ -729,7 +746,7 @@ def report_text(table: Table, tasks: Sequence[Task], scale: float) -> str:
         ("mAP of the first 1,000", "map_1k"),
         ("Precision within Hamming radius 2 (Fig. 3; an empty ball counts 0)", "precision_h2"),
     ):
-        parts += [f"## {heading}\n", quality_table(table, field, ALL_METHODS)]
+        parts += [f"## {heading}\n", quality_table(table, field, COMPARED)]
     parts += [
         "## Seconds of training, one thread (times those of csq; Table 4)\n",
         f"Medians. {', '.join(FROZEN)} train on features whose own time does not count.\n",
@@ -742,6 +759,11 @@ def report_text(table: Table, tasks: Sequence[Task], scale: float) -> str:
             "Terms of the loss, mAP of all items (Table 6)",
             "csq is L_C + L_Q, csq-no-lq L_C alone, lp+lq L_P + L_Q, lc+lp+lq L_C + 0.2 L_P + L_Q.\n",
             ("csq", *FAMILIES["terms of CSQ"]),
+        ),
+        (
+            "What ours is made of, mAP of all items",
+            "ours-auto has centers that are not placed; csq-semantic has those of ours and the central term alone.\n",
+            ("ours", *FAMILIES["terms of ours"]),
         ),
         (
             "Fixed and learned centers under central similarity, mAP of all items (Table 7)",
@@ -868,7 +890,8 @@ def write_report(out: Path, tasks: Sequence[Task], scale: float) -> None:
     if not table:
         sys.exit(f"{out / 'runs.csv'} has no runs of these settings")
     (out / "methods.md").write_text(report_text(table, tasks, scale))
-    quality_picture(table, out / "methods_map.png")
+    kept = {column: {name: found[name] for name in found if name in COMPARED} for column, found in table.items()}
+    quality_picture({column: found for column, found in kept.items() if found}, out / "methods_map.png")
     written = "methods.md, methods_map.png"
     if any(result.curve for found in table.get(TIMED, {}).values() for result in found):
         curve_picture(table[TIMED], out / "methods_time.png")
@@ -884,9 +907,10 @@ def make_job(task: Task, n_bits: int, method: str, seed: int, scale: float) -> J
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train every method on the same network, and compare.")
     names = [task.name for task in TASKS]
+    large = [task.name for task in LARGE_TASKS]
     parser.add_argument("command", nargs="?", default="run", choices=["run", "report"], help="report trains nothing")
     parser.add_argument("--root", default=DEBIAN_FOLDER, type=Path, help="Fashion-MNIST's files (default: %(default)s)")
-    parser.add_argument("--tasks", nargs="+", default=names, choices=names, help="default: all")
+    parser.add_argument("--tasks", nargs="+", default=names, choices=[*names, *large], help="default: the first three")
     parser.add_argument("--bits", nargs="+", type=int, default=[64, 16], help="code lengths (default: 64 16)")
     parser.add_argument("--methods", nargs="+", default=ALL_METHODS, choices=ALL_METHODS, help="default: all")
     parser.add_argument("--seeds", type=int, default=3, help="networks of each kind (default: %(default)s)")
@@ -906,7 +930,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not 0 < args.epochs_scale < math.inf:
         parser.error(f"--epochs-scale must be above 0, got {args.epochs_scale}")
 
-    tasks = SMALL_TASKS if args.small else TASKS
+    tasks = SMALL_TASKS if args.small else (*TASKS, *LARGE_TASKS)
     if args.command == "run":
         jobs = [
             make_job(task, n_bits, method, seed, args.epochs_scale)
@@ -915,6 +939,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if task.name in args.tasks
             for n_bits in args.bits
             for method in args.methods
+            if method != "ours-no-pairs" or task.name == "multilabel"  # class ids have no pairs
         ]
         try:
             for job in {job.task: job for job in jobs}.values():
