@@ -173,9 +173,20 @@ def central(problem: Problem, targets: Tensor | None = None, quantization_weight
     )
 
 
-def ours(problem: Problem, method: str = "semantic", **weights: float) -> Plan:
+def ours(
+    problem: Problem,
+    method: str = "semantic",
+    *,
+    margin: float = 0.2,
+    central_weight: float | None = None,
+    pair_weight: float = 3.0,
+) -> Plan:
     placed = centers(problem, method, placed=method == "semantic")
-    return Plan(CenterContrastLoss(placed, seed=problem.seed, **weights))
+    return Plan(
+        CenterContrastLoss(
+            placed, margin=margin, central_weight=central_weight, pair_weight=pair_weight, seed=problem.seed
+        )
+    )
 
 
 def dpn(problem: Problem) -> Plan:
