@@ -74,7 +74,7 @@ class DHLoss(nn.Module):
         >>> loss(logits, torch.tensor([0, 0, 1]))
         tensor(-3.5622)
         >>> loss(logits, torch.tensor([0, 1, 1]))
-        tensor(0.8021)
+        tensor(0.9847)
     """
 
     def __init__(
