@@ -403,7 +403,7 @@ def test_refuses_bad_numbers(hasher):
     ("hasher", "name"),
     [(ITQ, "n_iter"), (ITQCCA, "n_iter"), *((SDH, name) for name in ("n_anchors", "n_iter", "n_sweeps"))]
     + [(KSH, name) for name in ("n_anchors", "n_labelled", "max_iter")]
-    + [(BRE, name) for name in ("n_labelled", "n_partners", "n_kernels", "n_sweeps")],
+    + [(BRE, name) for name in ("n_partners", "n_kernels", "n_sweeps")],
 )
 def test_refuses_bad_counts(hasher, name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
@@ -429,3 +429,8 @@ def test_without_scikit_learn():
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.returncode == 1
     assert 'need scikit-learn 1.6 or newer: pip install "hashcenters[shallow]"' in answer.stderr
+
+
+def test_bre_wants_a_pair():
+    with pytest.raises(ValueError, match="n_labelled must be at least 2, got 1"):
+        BRE(8, n_labelled=1).fit(np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 2)

@@ -585,7 +585,8 @@ class BRE(_Hasher):
         """
         features, labels, n_bits, seed = self._checked(X, y)
         assert labels is not None
-        n_labelled, n_partners, n_kernels, n_sweeps = self._counts("n_labelled", "n_partners", "n_kernels", "n_sweeps")
+        n_partners, n_kernels, n_sweeps = self._counts("n_partners", "n_kernels", "n_sweeps")
+        n_labelled = check_count(self.n_labelled, "n_labelled", least=2)  # one sample makes no pair
         (bandwidth,) = self._positives("bandwidth")
         rows = _sample(seed, _LABELLED, len(features), n_labelled)
         drawn = random_stream(seed, SHALLOW_STREAM, _ANCHORS).random_raw((n_bits, len(rows)))

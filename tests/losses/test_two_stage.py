@@ -244,3 +244,11 @@ def test_bad_calls_of_the_second_stage_are_refused():
     assert CNNHLoss(reduction="none")(logits[:0], targets[:0]).shape == (0,)
     with pytest.raises(ValueError, match="reduction must be one of 'mean', 'sum', 'none', got 'batch'"):
         CNNHLoss(reduction="batch")
+
+
+def test_samples_without_labels_are_like_nothing():
+    assert set(cnnh_codes(torch.zeros(4, 3, dtype=torch.int64), 8).flatten().tolist()) <= {-1.0, 1.0}
+    labels = torch.tensor([[1, 0, 0], [0, 0, 0], [0, 0, 1], [0, 0, 0]])
+    codes = cnnh_codes(labels, 16)
+    assert codes.shape == (4, 16)
+    assert (codes @ codes.T).fill_diagonal_(0).max() < 16

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from hashcenters import CentralSimilarityLoss, HashCenterGenerator
-from hashcenters.losses import HashNetLoss
+from hashcenters.losses import GreedyHashLoss, HashNetLoss
 from hashcenters.training import Epoch, TensorBatches, fit, trainable_parameters
 
 N_BITS = 8
@@ -321,7 +321,7 @@ BF16 = """
 import torch
 from accelerate import Accelerator
 from torch import nn
-from hashcenters.losses import HashNetLoss
+from hashcenters.losses import GreedyHashLoss, HashNetLoss
 from hashcenters.training import fit
 
 seen = []
@@ -358,3 +358,11 @@ def test_accelerate_is_needed_by_training_alone():
     message = answer.stderr.splitlines()[-1]
     assert message.startswith("ImportError: ")
     assert message.endswith('training needs accelerate: pip install "hashcenters[training]"')
+
+
+def test_refuses_an_optimizer_for_another_network_whose_loss_it_has():
+    network, other, loss_fn = nn.Linear(4, 8), nn.Linear(4, 8), GreedyHashLoss(3, 8)
+    optimizer = torch.optim.SGD(trainable_parameters(other, loss_fn), lr=0.1)
+    batches = [(torch.randn(6, 4), torch.arange(6) % 3)]
+    with pytest.raises(ValueError, match="optimizer has no parameter of the network"):
+        fit(network, loss_fn, batches, optimizer=optimizer, n_epochs=1)

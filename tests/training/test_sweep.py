@@ -103,3 +103,10 @@ def test_errors():
         sweep(images, labels[1:])
     with pytest.raises(ValueError, match="180 samples do not fill one batch of batch_size=500"):
         sweep(images, labels, batch_size=500)
+
+
+def test_refuses_a_network_that_was_trained_before():
+    shared = make_network()
+    images, labels = data()
+    with pytest.raises(ValueError, match="make_network must return a new network every time"):
+        sweep_quantization_weight(lambda: shared, CENTERS, images, labels, train=train, batch_size=20)

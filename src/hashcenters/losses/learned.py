@@ -16,7 +16,7 @@ from typing import Final
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from hashcenters.centers.randomness import check_seed, random_words
 from hashcenters.checks import check_count, check_labels, check_logits, require
@@ -192,8 +192,8 @@ class FaceCenterLoss(nn.Module):
                 classified = F.binary_cross_entropy_with_logits(scores, positives, reduction="none").sum(dim=1)
             if self.training:
                 with torch.no_grad():
-                    counts = positives.sum(dim=0)
-                    moved = centers + self.center_rate * (positives.T @ residuals) / (1 + counts)[:, None]
+                    sums, counts = _sums(residuals, positives)
+                    moved = centers + self.center_rate * sums / (1 + counts)[:, None]
                     _update(self.feature_centers, moved)
                     self.seen.logical_or_(counts > 0)
             return reduce(classified + self.center_weight / 2 * residuals.square().sum(dim=1), self.reduction)
@@ -318,7 +318,7 @@ class MagnetCenterLoss(nn.Module):
             samples = _margin_loss(scaled, members, scaled, others, self.margin)
             if self.training:
                 with torch.no_grad():
-                    self._track(means, counts)
+                    self._track(*_sums(values, members))
             return reduce(samples, self.reduction)
 
     def refresh(self, features: Tensor, labels: Tensor, *, seed: int = 0) -> None:
@@ -377,8 +377,9 @@ class MagnetCenterLoss(nn.Module):
         indices = torch.arange(self.n_clusters, device=values.device)
         return ((nearest[:, :, None] == indices) & positives[:, :, None]).flatten(1)
 
-    def _track(self, means: Tensor, counts: Tensor) -> None:
+    def _track(self, sums: Tensor, counts: Tensor) -> None:
         """Move the stored clusters towards the means of the batch; a new cluster starts there."""
+        means = sums / counts.clamp(min=1)[:, None]
         present, filled = (counts > 0)[:, None], self.filled.flatten()[:, None]
         old = self.clusters.flatten(0, 1).to(means.dtype)
         moved = torch.where(filled, torch.lerp(old, means, self.momentum), means)
@@ -396,6 +397,8 @@ class RepMetCenterLoss(nn.Module):
 
     d₀ the distance to the nearest representative of the sample's class, the sum over the representatives of all other
     classes.
+
+    A class without samples keeps where it started and what it was pushed by; its center says nothing.
 
     The representatives are parameters of this loss: they are learned, so **give them to the optimizer**:
     ``[*model.parameters(), *loss.parameters()]``. They start at random (normal, of size ``init_scale``, from torch's
@@ -530,6 +533,17 @@ def _check_seen(seen: Tensor) -> None:
             f"{len(missing)} of {len(seen)} classes have no center yet (classes {some}); call the loss in training "
             "mode on samples of every class first"
         )
+
+
+def _sums(values: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sums and counts of a batch's finite rows in every class or cluster, over all processes."""
+    sane = values.isfinite().all(dim=1, keepdim=True)
+    counted = members * sane
+    sums, counts = counted.T @ torch.where(sane, values, 0), counted.sum(dim=0)
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        distributed.all_reduce(sums)
+        distributed.all_reduce(counts)
+    return sums, counts
 
 
 def _update(buffer: Tensor, values: Tensor) -> None:

@@ -171,8 +171,12 @@ def _label_sets(labels: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64], N
     packed = np.packbits((labels != 0).numpy(), axis=1)
     _, first, sets = np.unique(packed.view(f"V{packed.shape[1]}")[:, 0], return_index=True, return_inverse=True)
     distinct = (labels[torch.from_numpy(first)] != 0).to(torch.float32)
-    shared = [(rows @ distinct.T).nonzero() for rows in torch.split(distinct, 1024)]
-    counts = np.concatenate([np.bincount(some[:, 0].numpy(), minlength=0) for some in shared])
+    blocks = torch.split(distinct, 1024)
+    shared = [(rows @ distinct.T).nonzero() for rows in blocks]
+    # A set without labels shares none, not even with itself, and still has its place.
+    counts = np.concatenate(
+        [np.bincount(some[:, 0].numpy(), minlength=len(rows)) for some, rows in zip(shared, blocks, strict=True)]
+    )
     return sets.astype(np.int64), np.concatenate([[0], counts.cumsum()]), torch.cat(shared)[:, 1].numpy()
 
 

@@ -183,7 +183,8 @@ def _check_optimizer(optimizer: Optimizer, network: nn.Module, loss_fn: LossFunc
                 f"optimizer lacks parameters of loss_fn: {', '.join(missing)}; build it on "
                 "trainable_parameters(network, loss_fn), or freeze them by loss_fn.requires_grad_(False)"
             )
-    if not any(id(parameter) in has for parameter in trainable_parameters(network, loss_fn)):
+    trainable = trainable_parameters(network)
+    if trainable and not any(id(parameter) in has for parameter in trainable):
         raise ValueError("optimizer has no parameter of the network: was it built on another, or before a copy?")
 
 

@@ -132,13 +132,21 @@ def sweep_quantization_weight(
     if not len(validation):
         raise ValueError(f"validation_share={validation_share} of {len(labels)} images holds out none; raise it")
 
-    maps = []
+    maps: list[float] = []
+    before: set[nn.Parameter] = set()
     for weight in weights:
         loss_fn = CentralSimilarityLoss(centers, quantization_weight=weight, seed=seed)
         batches = TensorBatches(images[training], labels[training], batch_size=batch_size, seed=seed)
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(seed)
             network = make_network()
+            parameters = {parameter for parameter in network.parameters() if parameter.requires_grad}
+            if parameters & before:
+                raise ValueError(
+                    "make_network must return a new network every time, got one with parameters of the last; copy what "
+                    "they share, such as copy.deepcopy(backbone)"
+                )
+            before = parameters
             train(network, loss_fn, batches)
         evaluator = HammingRetrievalEvaluator(centers.shape[1], top_k=top_k)
         for add, rows in ((evaluator.add_database, training), (evaluator.add_queries, validation)):
