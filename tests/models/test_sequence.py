@@ -221,3 +221,8 @@ def test_bad_input_is_refused():
 class Pair(nn.Module):
     def forward(self, x):
         return x, x
+
+
+def test_frame_encoder_refuses_a_head_without_a_code_length():
+    with pytest.raises(TypeError, match="head must have in_features and n_bits, .* got Linear"):
+        FrameEncoder(nn.Flatten(), nn.Linear(12, 16))

@@ -366,3 +366,13 @@ def test_refuses_an_optimizer_for_another_network_whose_loss_it_has():
     batches = [(torch.randn(6, 4), torch.arange(6) % 3)]
     with pytest.raises(ValueError, match="optimizer has no parameter of the network"):
         fit(network, loss_fn, batches, optimizer=optimizer, n_epochs=1)
+
+
+def test_the_accelerator_keeps_nothing_of_a_run():
+    accelerator, batches = Accelerator(cpu=True), [(torch.randn(6, 4), torch.arange(6) % 3)]
+    for _ in range(2):
+        network, loss_fn = nn.Linear(4, 8), GreedyHashLoss(3, 8)
+        optimizer = torch.optim.SGD(trainable_parameters(network, loss_fn), lr=0.1)
+        fit(network, loss_fn, batches, optimizer=optimizer, n_epochs=1, accelerator=accelerator)
+    assert not accelerator._models
+    assert not accelerator._optimizers

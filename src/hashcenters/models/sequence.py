@@ -275,6 +275,10 @@ class FrameEncoder(Hasher):
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        if not (hasattr(head, "in_features") and hasattr(head, "n_bits")):
+            raise TypeError(
+                f"head must have in_features and n_bits, such as RecurrentHead or MeanPoolHead, got {type(head).__name__}"
+            )
         super().__init__(backbone, head)  # type: ignore[arg-type]  # Hasher needs in_features and n_bits of it only
 
     def forward(self, clips: Tensor) -> Tensor:

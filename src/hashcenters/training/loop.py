@@ -29,6 +29,9 @@ __all__ = ["Epoch", "LossFunction", "Schedule", "fit", "trainable_parameters"]
 # On an accelerator, reading a loss waits for the device; that happens once in so many batches.
 _BATCHES_BETWEEN_READS = 64
 
+# Where an accelerator keeps what it has prepared.
+_HELD = ("_models", "_optimizers", "_schedulers", "_dataloaders")
+
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -79,7 +82,8 @@ def fit(
 
     Args:
         network: module from inputs to logits. It is moved to the accelerator's device, trained in place and left in
-            train mode.
+            train mode, frozen parts with batch normalization included: to keep their statistics, compute their
+            features beforehand.
         loss_fn: called as ``loss_fn(logits, labels)``, returns a scalar. A module is moved and set to train mode too;
             its own parameters, such as learned centers, must be in the optimizer: see ``trainable_parameters``.
         loader: yields pairs of inputs (a tensor, or a list of them) and labels in whatever form the loss takes: class
@@ -303,6 +307,7 @@ def _prepared(
         if trainable_parameters(loss_fn):  # their gradients are averaged over the processes as the network's are
             modules.append(loss_fn)
     attributes = [set(vars(module)) for module in modules]
+    kept = [(held, len(held)) for held in (getattr(accelerator, name) for name in _HELD)]
     prepared = [accelerator.prepare(module) for module in modules]
     wrapped_optimizer = accelerator.prepare(optimizer)
     # A prepared loader fetches ahead and draws from the global generator, so it is used only where it divides the data;
@@ -321,6 +326,8 @@ def _prepared(
             getattr(loss_fn, "advance", None),
         )
     finally:
+        for held, n_before in kept:  # what the next run must neither keep alive nor unscale
+            del held[n_before:]
         for module, wrapped, before in zip(modules, prepared, attributes, strict=True):
             accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
             # A mark would make another accelerator take the module as it is; a copy would call the original's forward.
