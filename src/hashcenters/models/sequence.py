@@ -263,6 +263,7 @@ class FrameEncoder(Hasher):
         * returns: logits (N, n_bits).
 
     Raises:
+        TypeError: a head without ``in_features`` or ``n_bits``.
         ValueError: in the call, clips or the backbone's output of another shape.
 
     Examples:
@@ -277,7 +278,8 @@ class FrameEncoder(Hasher):
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         if not (hasattr(head, "in_features") and hasattr(head, "n_bits")):
             raise TypeError(
-                f"head must have in_features and n_bits, such as RecurrentHead or MeanPoolHead, got {type(head).__name__}"
+                "head must have in_features and n_bits, such as RecurrentHead or MeanPoolHead, got "
+                f"{type(head).__name__}"
             )
         super().__init__(backbone, head)  # type: ignore[arg-type]  # Hasher needs in_features and n_bits of it only
 
