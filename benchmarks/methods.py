@@ -35,6 +35,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -151,6 +152,19 @@ class Plan(NamedTuple):
     head: nn.Module | None = None  # from 256 features to logits; None is a linear layer
     targets: Tensor | None = None  # a row a training sample, in the place of labels
     then: Callable[[], Loss] | None = None  # makes the loss of the second half of the steps
+
+
+class Refused(Exception):
+    """What a method cannot be trained with, such as learned centers that coincide: a result, where a bug is none."""
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Around what a method may refuse to do; errors of training itself are bugs and stop the program."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise Refused(f"{type(error).__name__}: {error}") from error
 
 
 # Methods: what each trains with.
@@ -397,7 +411,9 @@ def train(
         phase(plan.loss_fn, 4 * epochs)
     else:
         phase(plan.loss_fn, 2 * epochs)
-        phase(plan.then(), 2 * epochs)
+        with refusals():
+            second = plan.then()
+        phase(second, 2 * epochs)
     return seconds, curve
 
 
@@ -429,10 +445,10 @@ def run(root: Path, out: Path, job: Job) -> Run:
     """Train what a job says and measure it; a method that refuses has a note instead of a result."""
     try:
         return run_frozen(root, out, job) if job.method in FROZEN else run_network(root, job)
-    except (RuntimeError, ValueError) as error:
+    except Refused as error:
         note = " ".join(str(error).replace(",", ";").split())
         nan = math.nan
-        return Run(nan, nan, nan, nan, nan, nan, "", f"{type(error).__name__}: {note}"[:300])
+        return Run(nan, nan, nan, nan, nan, nan, "", note[:300])
 
 
 def splits(root: Path, job: Job) -> Iterable[tuple[Tensor, Tensor]]:
@@ -448,7 +464,8 @@ def run_network(root: Path, job: Job) -> Run:
     torch.manual_seed(job.seed)
     body = small_cnn(problem)
     started = time.process_time()
-    plan = METHODS[job.method](problem)
+    with refusals():
+        plan = METHODS[job.method](problem)
     setup = time.process_time() - started
     network = nn.Sequential(body, nn.Linear(256, job.n_bits) if plan.head is None else plan.head)
 
@@ -490,7 +507,8 @@ def run_frozen(root: Path, out: Path, job: Job) -> Run:
         codes = [logits_of(network, part, lambda values: values) for part in (items, queries)]
     else:
         started = time.process_time()
-        estimator = SHALLOW[job.method](job.n_bits, random_state=job.seed).fit(training.numpy(), labels.numpy())
+        with refusals():
+            estimator = SHALLOW[job.method](job.n_bits, random_state=job.seed).fit(training.numpy(), labels.numpy())
         seconds = time.process_time() - started
         codes = [torch.from_numpy(estimator.transform(part.numpy())) for part in (items, queries)]
     measured = measure(job.n_bits, (codes[0], item_labels), (codes[1], query_labels))

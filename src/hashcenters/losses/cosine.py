@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hashcenters.checks import check_centers, check_count, check_labels, check_logits, require
 from hashcenters.losses.options import Reduction, check_not_empty, check_reduction, check_weight, precise, reduce
+from hashcenters.losses.pairwise import sign_gap
 
 __all__ = ["BatchNormHead", "MDSLoss", "OrthoHashLoss"]
 
@@ -286,8 +287,7 @@ class MDSLoss(nn.Module):
             inside, outside = _log_shares(scores)
             samples = -torch.where(positives > 0, inside, outside).mean(dim=1)
             if self.quantization_weight:
-                # 1 - |tanh z| of z, where a rounded tanh would be 1.
-                gap = torch.sigmoid(values.abs() * -2) * 2
+                gap = sign_gap(values, from_logits=True)
                 samples = samples + gap.square().mean(dim=1) * self.quantization_weight
             return reduce(samples, self.reduction)
 

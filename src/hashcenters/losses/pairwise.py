@@ -133,8 +133,7 @@ class PairwiseSimilarityLoss(nn.Module):
             scale = 10 / logits.shape[1] if self.scale is None else self.scale
             samples = mean_over_pairs(surprise(codes @ codes.T * scale, similar), similar, balanced=False)
             if self.quantization_weight:
-                # 1 - |tanh z| of z, where a rounded tanh would be 1.
-                gap = torch.sigmoid(values.abs() * -2) * 2 if self.from_logits else 1 - values.abs()
+                gap = sign_gap(values, self.from_logits)
                 samples = samples + _log_cosh(gap).mean(dim=1) * self.quantization_weight
             return reduce(samples, self.reduction)
 
@@ -514,6 +513,11 @@ def relax(values: Tensor, from_logits: bool) -> Tensor:
         "logits must lie in [-1, 1] with from_logits=False, got one outside; pass from_logits=True for logits",
     )
     return values
+
+
+def sign_gap(values: Tensor, from_logits: bool) -> Tensor:
+    """Return 1 - |h|, how far h = tanh z is from its sign; of z, where a rounded tanh would be 1."""
+    return torch.sigmoid(values.abs() * -2) * 2 if from_logits else 1 - values.abs()
 
 
 def surprise(affinity: Tensor, similar: Tensor) -> Tensor:

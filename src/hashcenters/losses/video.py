@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hashcenters.losses.options import Reduction, check_positive, check_reduction, check_weight, precise, reduce
-from hashcenters.losses.pairwise import check_batch, mean_over_pairs, relax
+from hashcenters.losses.pairwise import check_batch, mean_over_pairs, relax, sign_gap
 
 __all__ = ["DHLoss", "DLSTMLoss", "DVHLoss"]
 
@@ -110,7 +110,7 @@ class DHLoss(nn.Module):
             squares = _square_distances(codes)
             scatter = mean_over_pairs(torch.where(similar, -squares, squares), similar, balanced=True)
             spread = codes.square().sum(dim=1) + scatter * self.label_weight
-            gap = _gap(values, self.from_logits).square().sum(dim=1)
+            gap = sign_gap(values, self.from_logits).square().sum(dim=1)
             excess = codes.T @ codes / max(n_rows, 1) - torch.eye(n_bits, dtype=codes.dtype, device=codes.device)
             samples = (
                 gap * self.quantization_weight
@@ -200,7 +200,7 @@ class DVHLoss(nn.Module):
             terms = torch.where(similar, distances, F.relu(self.margin - distances))
             samples = mean_over_pairs(terms, similar, balanced=False)
             if self.quantization_weight:
-                samples = samples + _gap(values, self.from_logits).square().mean(dim=1) * self.quantization_weight
+                samples = samples + sign_gap(values, self.from_logits).square().mean(dim=1) * self.quantization_weight
             return reduce(samples, self.reduction)
 
     def extra_repr(self) -> str:
@@ -288,8 +288,3 @@ def _square_distances(codes: Tensor) -> Tensor:
     """Return the squared distances (N, N) between rows."""
     square = codes.square().sum(dim=1)
     return (square[:, None] + square[None, :] - codes @ codes.T * 2).clamp(min=0)  # rounding may go below
-
-
-def _gap(values: Tensor, from_logits: bool) -> Tensor:
-    """Return 1 - |h|, how far h = tanh z is from its sign; of z, where a rounded tanh would be 1."""
-    return torch.sigmoid(values.abs() * -2) * 2 if from_logits else 1 - values.abs()
