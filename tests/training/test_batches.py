@@ -2,9 +2,11 @@ import itertools
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hashcenters.training import TensorBatches
-from hashcenters.training.batches import permutation
+from hashcenters.training.batches import EpochBatches, held_out_split, permutation
 
 
 def rows(batches):
@@ -80,3 +82,66 @@ def test_errors():
         TensorBatches(torch.zeros(3), batch_size=4)
     with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
         TensorBatches(torch.zeros(3), batch_size=1, seed=-1)
+
+
+@given(st.integers(1, 40), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(0, 5))
+def test_processes_and_parts_make_the_batches_of_one(n_extra, size, n_processes, n_accumulated, epoch):
+    batch_size = size * n_processes * n_accumulated
+    n_samples = batch_size + n_extra
+    whole = EpochBatches(n_samples, batch_size=batch_size, seed=4)
+    whole.epoch = epoch
+    expected = list(whole)
+    assert len(whole) == len(expected) == whole.n_steps == n_samples // batch_size
+    keys = [key for batch in expected for key in batch]
+    assert len(set(keys)) == len(keys) == len(expected) * batch_size
+    assert {epoch for epoch, _ in keys} == {epoch}
+    assert all(0 <= index < n_samples for _, index in keys)
+
+    shares = []
+    for process in range(n_processes):
+        batches = EpochBatches(
+            n_samples,
+            batch_size=batch_size,
+            seed=4,
+            process=process,
+            n_processes=n_processes,
+            n_accumulated=n_accumulated,
+        )
+        batches.epoch = epoch
+        shares.append(list(batches))
+        assert len(batches) == len(shares[-1]) == len(expected) * n_accumulated
+        assert batches.epoch == epoch + 1
+    for step, batch in enumerate(expected):
+        parts = [share[step * n_accumulated + part] for part in range(n_accumulated) for share in shares]
+        assert list(itertools.chain(*parts)) == batch
+
+
+def test_epochs_differ_and_repeat():
+    batches = EpochBatches(30, batch_size=10, seed=1)
+    first, second = list(batches), list(batches)
+    indices = [[index for batch in epoch for _, index in batch] for epoch in (first, second)]
+    assert sorted(indices[0]) == sorted(indices[1]) == list(range(30))
+    assert indices[0] != indices[1]
+    batches.epoch = 1
+    assert list(batches) == second
+    assert list(EpochBatches(30, batch_size=10, seed=2)) != first
+
+
+def test_batches_that_cannot_be_divided():
+    with pytest.raises(ValueError, match=r"batch_size=10 must be a multiple of n_processes \* n_accumulated = 2 \* 3"):
+        EpochBatches(30, batch_size=10, n_processes=2, n_accumulated=3)
+    with pytest.raises(ValueError, match="9 samples do not fill one batch of batch_size=10; take a smaller one"):
+        EpochBatches(9, batch_size=10)
+    with pytest.raises(ValueError, match="process must be less than n_processes=2, got 2"):
+        EpochBatches(9, batch_size=2, n_processes=2, process=2)
+    with pytest.raises(ValueError, match="n_accumulated must be at least 1, got 0"):
+        EpochBatches(9, batch_size=2, n_accumulated=0)
+
+
+def test_held_out_share_of_multi_hot_labels():
+    labels = torch.zeros(50, 3, dtype=torch.uint8)
+    training, validation = held_out_split(labels, 0.2, 0)
+    assert (len(training), len(validation)) == (40, 10)
+    assert sorted([*training.tolist(), *validation.tolist()]) == list(range(50))
+    with pytest.raises(ValueError, match=r"validation_share must lie in \(0, 1\), got 1"):
+        held_out_split(labels, 1, 0)

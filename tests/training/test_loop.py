@@ -1,5 +1,7 @@
 import copy
 import math
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from hashcenters import CentralSimilarityLoss, HashCenterGenerator
 from hashcenters.losses import GreedyHashLoss, HashNetLoss
 from hashcenters.training import Epoch, TensorBatches, fit, trainable_parameters
+from hashcenters.training.loop import _title
 
 N_BITS = 8
 
@@ -295,9 +298,8 @@ def test_bad_options():
         fit(network, central(), batches(), n_epochs=1.5, **options)
     with pytest.raises(ValueError, match="clip_norm must be finite and above 0, got 0"):
         fit(network, central(), batches(), n_epochs=1, clip_norm=0, **options)
-    accelerator = Accelerator(gradient_accumulation_steps=2)
-    with pytest.raises(ValueError, match="accelerator must have gradient_accumulation_steps=1, got 2: fit takes"):
-        fit(network, central(), batches(), n_epochs=1, accelerator=accelerator, **options)
+    with pytest.raises(ValueError, match=r"history must hold the epochs 1, 2, \.\.\. in order, got \[2\]"):
+        fit(network, central(), batches(), n_epochs=3, history=[Epoch(2, 0.5, 48, 1.0, 1.0)], **options)
 
 
 def test_the_network_is_left_as_it_was_apart_from_its_weights():
@@ -376,3 +378,174 @@ def test_the_accelerator_keeps_nothing_of_a_run():
         fit(network, loss_fn, batches, optimizer=optimizer, n_epochs=1, accelerator=accelerator)
     assert not accelerator._models
     assert not accelerator._optimizers
+
+
+def plain_network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, N_BITS))
+
+
+@pytest.mark.parametrize("n", [48, 40])  # 40 samples in parts of 4: the last step has two of four parts
+def test_accumulated_parts_make_the_step_of_the_whole(n):
+    results = []
+    for size, parts in ((16, 1), (4, 4)):
+        network = plain_network()
+        steps = torch.optim.lr_scheduler.StepLR(optimizer := sgd(network), 1, gamma=0.9)
+        fit(network, central(), batches(n, size), optimizer=optimizer, n_epochs=2, schedule=steps, clip_norm=0.1,
+            accelerator=Accelerator(cpu=True, gradient_accumulation_steps=parts))  # fmt: skip
+        results.append((network, optimizer.param_groups[0]["lr"]))
+    (whole, rate), (parts_network, parts_rate) = results
+    for mine, theirs in zip(whole.parameters(), parts_network.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert rate == parts_rate
+    Accelerator(cpu=True, gradient_accumulation_steps=1)  # accelerate keeps the number for the process
+
+
+def test_goes_on_after_an_interruption():
+    whole, network = small_network(), small_network()
+    optimizer = sgd(whole)
+    torch.manual_seed(3)
+    history = fit(whole, central(), batches(), optimizer=optimizer, n_epochs=4)
+
+    optimizer = sgd(network)
+    torch.manual_seed(3)
+    first = fit(network, central(), batches(), optimizer=optimizer, n_epochs=2)
+    second = fit(network, central(), batches(), optimizer=optimizer, n_epochs=4, history=first)
+    assert_same(whole, network)
+    assert [epoch.loss for epoch in second] == [epoch.loss for epoch in history]
+    assert second[:2] == first
+    assert second[3].total_seconds == pytest.approx(sum(epoch.seconds for epoch in second))
+    assert fit(network, central(), batches(), optimizer=optimizer, n_epochs=4, history=second) == second
+
+
+def test_channels_last():
+    seen = []
+
+    class Watch(nn.Conv2d):
+        def forward(self, x):
+            seen.append((x.is_contiguous(memory_format=torch.channels_last), x.is_contiguous()))
+            return super().forward(x)
+
+    images = torch.randn(8, 3, 6, 5)
+    loader = [(images, torch.arange(8) % 3)]
+    results = []
+    for channels_last in (False, True):
+        torch.manual_seed(0)
+        network = nn.Sequential(Watch(3, N_BITS, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        fit(network, central(), loader, optimizer=sgd(network), n_epochs=3, channels_last=channels_last)
+        results.append(network[0].weight)
+    assert seen == [(False, True)] * 3 + [(True, False)] * 3
+    assert results[1].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(results[0], results[1])
+    assert images.is_contiguous()
+
+    clips = [(torch.randn(2, 3, 4, 4, 4), torch.tensor([0, 1]))]
+    network = nn.Sequential(nn.Conv3d(3, N_BITS, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    fit(network, central(), clips, optimizer=sgd(network), n_epochs=1, channels_last=True)
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+class Deadly(torch.utils.data.Dataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        if index == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.randn(6), index % 3
+
+
+class Broken(Deadly):
+    def __getitem__(self, index):
+        raise RuntimeError("a sample of its own mind")
+
+
+def test_a_dead_worker_of_the_loader():
+    network = small_network()
+    loader = DataLoader(Deadly(), batch_size=2, num_workers=1)
+    with pytest.raises(
+        RuntimeError, match=r"epoch 1: a worker of the loader died \(DataLoader worker(.|\n)*fewer workers"
+    ):
+        fit(network, central(), loader, optimizer=sgd(network), n_epochs=1)
+    with pytest.raises(RuntimeError, match="a sample of its own mind"):
+        fit(network, central(), DataLoader(Broken(), batch_size=2), optimizer=sgd(network), n_epochs=1)
+
+
+class Slow(list):
+    def __iter__(self):
+        for batch in super().__iter__():
+            time.sleep(0.11)  # longer than a bar waits before it is drawn again
+            yield batch
+
+
+def test_the_bar_tells_speed_and_time_left(capsys):
+    network = small_network()
+    fit(network, central(), Slow(batches()), optimizer=sgd(network), n_epochs=3, progress=True)
+    printed = capsys.readouterr().err
+    assert "epoch 2/3, then 0:00:01 to go" in printed
+    assert "samples/s" in printed
+    assert "6/6" in printed
+    assert (
+        _title(3, 90, [Epoch(1, 0.5, 48, 50.0, 50.0), Epoch(2, 0.5, 48, 50.0, 100.0)])
+        == "epoch 3/90, then 1:12:30 to go"
+    )
+
+
+TWO = """
+import sys
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from hashcenters import CentralSimilarityLoss, HashCenterGenerator
+from hashcenters.losses import GreedyHashLoss
+from hashcenters.training import fit, trainable_parameters
+from hashcenters.training.batches import EpochBatches
+
+class Data(torch.utils.data.Dataset):
+    inputs, labels = torch.randn(50, 6, generator=torch.Generator().manual_seed(1)), torch.arange(50) % 3
+    def __getitem__(self, key):
+        epoch, index = key
+        return self.inputs[index] + epoch, self.labels[index]
+
+torch.set_num_threads(1)
+folder, n_accumulated, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+accelerator = Accelerator(cpu=True, gradient_accumulation_steps=n_accumulated)
+torch.manual_seed(accelerator.process_index)  # processes that begin with different weights
+network = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 8))
+loss_fn = GreedyHashLoss(3, 8) if kind == "greedy" else CentralSimilarityLoss(HashCenterGenerator(8)(3))
+batches = EpochBatches(50, batch_size=16, seed=2, process=accelerator.process_index,
+                       n_processes=accelerator.num_processes, n_accumulated=n_accumulated)
+optimizer = torch.optim.SGD(trainable_parameters(network, loss_fn), lr=0.1, momentum=0.9)
+schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.95)
+gradients = []
+optimizer.register_step_pre_hook(lambda *_: gradients.append(
+    [p.grad.clone() for p in trainable_parameters(network, loss_fn)]))
+history = fit(network, loss_fn, DataLoader(Data(), batch_sampler=batches), optimizer=optimizer, n_epochs=2,
+              schedule=schedule, accelerator=accelerator)
+torch.save({"gradients": gradients, "weights": network.state_dict(), "lr": optimizer.param_groups[0]["lr"],
+            "losses": [(e.loss, e.n_samples) for e in history], "n": accelerator.num_processes},
+           f"{folder}/{accelerator.num_processes}-{n_accumulated}-{accelerator.process_index}.pt")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["central", "greedy"])
+def test_two_processes_take_the_steps_of_one(kind, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(TWO)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    for command in ([sys.executable, str(script), str(tmp_path), "1", kind], [*launch, str(tmp_path), "1", kind],
+                    [*launch, str(tmp_path), "2", kind]):  # fmt: skip
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert answer.returncode == 0, answer.stderr
+    one = torch.load(tmp_path / "1-1-0.pt")
+    assert one["n"] == 1
+    assert len(one["gradients"]) == 6
+    for name in ("2-1-0", "2-1-1", "2-2-0", "2-2-1"):
+        other = torch.load(tmp_path / f"{name}.pt")
+        assert other["n"] == 2
+        torch.testing.assert_close(other["gradients"], one["gradients"])
+        torch.testing.assert_close(other["weights"], one["weights"])
+        assert other["lr"] == one["lr"]
+        torch.testing.assert_close(torch.tensor(other["losses"]), torch.tensor(one["losses"]))

@@ -5,7 +5,7 @@ from torch import nn
 
 from hashcenters import CentralSimilarityLoss, HammingRetrievalEvaluator, HashCenterGenerator
 from hashcenters.training import TensorBatches, WeightSweep, fit, sweep_quantization_weight
-from hashcenters.training.sweep import _split
+from hashcenters.training.batches import held_out_split
 
 CENTERS = HashCenterGenerator(16)(4)
 
@@ -36,7 +36,7 @@ def test_equals_training_and_evaluation_by_hand():
     assert torch.equal(torch.get_rng_state(), state)
     assert result.weights == (0.0, 0.5, 5.0)
     assert (result.n_train, result.n_validation) == (180, 20)
-    training, validation = _split(labels, 0.1, 3)
+    training, validation = held_out_split(labels, 0.1, 3)
     for weight, found in zip(result.weights, result.maps, strict=True):
         torch.manual_seed(3)
         network = make_network()
@@ -77,12 +77,12 @@ def test_multi_hot_labels():
 
 def test_the_split_takes_its_share_of_every_class():
     labels = torch.repeat_interleave(torch.arange(5), torch.tensor([1, 2, 10, 44, 45]))
-    training, validation = _split(labels, 0.1, 0)
+    training, validation = held_out_split(labels, 0.1, 0)
     assert torch.equal(torch.cat([training, validation]).sort().values, torch.arange(102))
     assert torch.equal(training, training.sort().values)
     assert torch.bincount(labels[validation], minlength=5).tolist() == [0, 0, 1, 4, 5]
-    assert not torch.equal(_split(labels, 0.1, 1)[1], validation)
-    assert torch.bincount(labels[_split(labels, 0.9, 0)[0]]).tolist() == [1, 1, 1, 4, 4]
+    assert not torch.equal(held_out_split(labels, 0.1, 1)[1], validation)
+    assert torch.bincount(labels[held_out_split(labels, 0.9, 0)[0]]).tolist() == [1, 1, 1, 4, 4]
 
 
 def test_the_first_of_equal_weights_is_best():
@@ -97,7 +97,7 @@ def test_errors():
         sweep(images, labels, weights=(0, -1))
     with pytest.raises(ValueError, match=r"validation_share must lie in \(0, 1\), got 1"):
         sweep(images, labels, validation_share=1)
-    with pytest.raises(ValueError, match="validation_share=0.001 of 200 images holds out none; raise it"):
+    with pytest.raises(ValueError, match="validation_share=0.001 of 200 samples holds out none; raise it"):
         sweep(images, labels, validation_share=0.001)
     with pytest.raises(ValueError, match="labels must have one row a sample: 200 samples, labels of shape"):
         sweep(images, labels[1:])

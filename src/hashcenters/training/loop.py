@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import ExitStack, contextmanager
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from hashcenters.checks import check_count
 from hashcenters.models.hasher import moved, pair
+from hashcenters.training.batches import EpochBatches
 
 try:
     from accelerate import Accelerator
@@ -70,6 +72,8 @@ def fit(
     schedule: Schedule | None = None,
     accelerator: Accelerator | None = None,
     clip_norm: float | None = None,
+    channels_last: bool = False,
+    history: Sequence[Epoch] = (),
     after_epoch: Callable[[Epoch], object] | None = None,
     progress: bool = False,
 ) -> list[Epoch]:
@@ -80,6 +84,10 @@ def fit(
     weights afterwards are, to the last bit, those of the same loop written by hand; no random generator is seeded or
     drawn from here.
 
+    With ``Accelerator(gradient_accumulation_steps=n)`` a step is taken every n batches, on the mean of their losses;
+    the last batches of an epoch make a step however many they are. With ``mixed_precision`` the network runs under
+    autocast and the loss in float32.
+
     Args:
         network: module from inputs to logits. It is moved to the accelerator's device, trained in place and left in
             train mode, frozen parts with batch normalization included: to keep their statistics, compute their
@@ -89,23 +97,29 @@ def fit(
         loader: yields pairs of inputs (a tensor, or a list of them) and labels in whatever form the loss takes: class
             ids, multi-hot rows, target codes. A ``DataLoader``, a list of batches, ``TensorBatches``; an iterator
             serves one epoch. In several processes a ``DataLoader`` is divided among them, each keeping its batch size;
-            any other loader must yield the batches of its own process.
+            any other loader must yield the batches of its own process, as one with ``EpochBatches`` does.
         optimizer: over the parameters to train.
-        n_epochs: passes over the loader, at least 1.
-        schedule: stepped after every step of the optimizer. Make it for all batches of the run, ``n_epochs`` times
-            ``len(loader)``, whatever the number of processes.
+        n_epochs: passes over the loader, at least 1; those of ``history`` count.
+        schedule: stepped after every step of the optimizer that is taken. Make it for all steps of the run: in one
+            process ``n_epochs`` times ``len(loader)`` over the batches of a step. Where a ``DataLoader`` is divided
+            here, ``len(loader)`` is that before.
         accelerator: where and how to train: device, processes, precision. None makes ``Accelerator()``, which takes the
             GPU if there is one, and what ``accelerate launch`` says.
         clip_norm: limit of the norm of all gradients together; None leaves them as they are.
+        channels_last: keep the network's weights and the batches of images (N, C, H, W) or clips (N, C, T, H, W) in
+            channels-last layout, which is quicker on many GPUs.
+        history: epochs that were trained before an interruption, as ``fit`` returned them or ``after_epoch`` got them.
+            Training goes on with the next one; network, loss, optimizer, schedule and loader must be as they were then.
         after_epoch: called with every epoch, in every process; it may evaluate the network, which is put back into
             train mode afterwards. Its time does not count.
         progress: show a bar of batches on stderr, in the main process.
 
     Returns:
-        The epochs, in order.
+        The epochs, those of ``history`` included, in order.
 
     Raises:
         TypeError: a batch is not such a pair, or ``n_epochs`` is not an int.
+        RuntimeError: a worker process of the loader died.
         ValueError: an option out of range, an empty loader, parameters of the loss that the optimizer lacks, an
             optimizer for another network, a loss that is not a scalar or not finite, input that the loss refuses; the
             last three name epoch and batch, both from 1. A loss that is not finite stops training before its step on
@@ -135,23 +149,44 @@ def fit(
         raise ValueError(f"the loader is an iterator, which serves one epoch, not n_epochs={n_epochs}; pass a list")
     _check_optimizer(optimizer, network, loss_fn)
     accelerator = Accelerator() if accelerator is None else accelerator
-    if accelerator.gradient_accumulation_steps != 1:
-        raise ValueError(
-            f"accelerator must have gradient_accumulation_steps=1, got {accelerator.gradient_accumulation_steps}: "
-            "fit takes a step every batch"
-        )
-    history: list[Epoch] = []
+    done = list(history)
+    if [epoch.epoch for epoch in done] != list(range(1, len(done) + 1)):
+        raise ValueError(f"history must hold the epochs 1, 2, ... in order, got {[epoch.epoch for epoch in done]}")
+    if channels_last:
+        _to_channels_last(network)
     with _prepared(accelerator, network, loss_fn, loader, optimizer, schedule) as run:
-        for epoch in range(1, n_epochs + 1):
+        run.channels_last = channels_last
+        for epoch in range(len(done) + 1, n_epochs + 1):
             start = time.perf_counter()
-            loss, n_samples = run.train(epoch, clip_norm, progress)
+            loss, n_samples = run.train(epoch, clip_norm, _title(epoch, n_epochs, done) if progress else None)
             seconds = time.perf_counter() - start
-            total_seconds = seconds + (history[-1].total_seconds if history else 0.0)
-            history.append(Epoch(epoch, loss, n_samples, seconds, total_seconds))
+            total_seconds = seconds + (done[-1].total_seconds if done else 0.0)
+            done.append(Epoch(epoch, loss, n_samples, seconds, total_seconds))
             if after_epoch is not None:
-                after_epoch(history[-1])
+                after_epoch(done[-1])
                 network.train()
-    return history
+    return done
+
+
+def _title(epoch: int, n_epochs: int, done: Sequence[Epoch]) -> str:
+    """Name an epoch for its progress bar, with the time that those after it will take."""
+    if not done or epoch == n_epochs:
+        return f"epoch {epoch}/{n_epochs}"
+    left = round(done[-1].total_seconds / len(done) * (n_epochs - epoch))
+    return f"epoch {epoch}/{n_epochs}, then {left // 3600}:{left // 60 % 60:02}:{left % 60:02} to go"
+
+
+def _to_channels_last(module: nn.Module) -> None:
+    """Lay out the weights of convolutions with channels last, in place."""
+    for parameter in module.parameters():
+        parameter.data = _channels_last(parameter.data)
+
+
+def _channels_last(value: Any) -> Any:  # noqa: ANN401 -- what a network takes
+    if isinstance(value, list):
+        return [_channels_last(part) for part in value]
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return value.contiguous(memory_format=layouts[value.ndim]) if value.ndim in layouts else value
 
 
 def trainable_parameters(*modules: object) -> list[nn.Parameter]:
@@ -212,35 +247,25 @@ class _Run:
         self.optimizer = optimizer
         self.schedule = schedule
         self.advance = advance
+        self.channels_last = False
+        self.modules = [module for module in (network, loss_fn) if isinstance(module, nn.Module)]
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
-    def train(self, epoch: int, clip_norm: float | None, progress: bool) -> tuple[float, int]:
+    def train(self, epoch: int, clip_norm: float | None, title: str | None) -> tuple[float, int]:
         """Pass over the loader once; return the mean loss and the number of samples, of all processes."""
-        for module in (self.network, self.loss_fn):
-            if isinstance(module, nn.Module):
-                module.train()
-        device = self.accelerator.device
-        losses = _Losses(epoch, device)
-        hidden = not (progress and self.accelerator.is_main_process)
-        with tqdm(self.loader, f"epoch {epoch}", unit="batch", leave=False, disable=hidden) as batches:
-            for number, batch in enumerate(batches):
-                inputs, labels = pair(batch, number + 1)
-                labels = labels.to(device, non_blocking=True)
-                logits = self.network(moved(inputs, device))
-                try:
-                    loss = self.loss_fn(logits, labels)
-                except ValueError as error:
-                    raise ValueError(f"epoch {epoch}, batch {number + 1}: {error}") from error
-                losses.add(loss, len(labels))
-                self.optimizer.zero_grad()
-                self.accelerator.backward(loss)
-                if clip_norm is not None:
-                    self.accelerator.clip_grad_norm_(self.parameters, clip_norm)
-                self.optimizer.step()
-                if self.schedule is not None:
-                    self.schedule.step()
-                if self.advance is not None:
-                    self.advance()
+        for module in self.modules:
+            module.train()
+        losses = _Losses(epoch, self.accelerator.device)
+        hidden = title is None or not self.accelerator.is_main_process
+        n_batches = len(self.loader) if isinstance(self.loader, Sized) else None
+        bar = tqdm(self._batches(epoch), title, total=n_batches, unit="batch", leave=False, disable=hidden)
+        with bar:
+            start, batches = time.perf_counter(), iter(bar)
+            while group := list(islice(batches, self.accelerator.gradient_accumulation_steps)):
+                self._step(group, losses, clip_norm)
+                if not hidden:
+                    rate = losses.n_taken / (time.perf_counter() - start) * self.accelerator.num_processes
+                    bar.set_postfix_str(f"{rate:.0f} samples/s", refresh=False)
         losses.read()
         if not losses.n_samples:
             raise ValueError(
@@ -248,9 +273,59 @@ class _Run:
             )
         if self.accelerator.num_processes == 1:
             return losses.total / losses.n_samples, losses.n_samples
-        sums = torch.tensor([losses.total, float(losses.n_samples)], device=device)
+        sums = torch.tensor([losses.total, float(losses.n_samples)], device=self.accelerator.device)
         total, n_samples = self.accelerator.reduce(sums, "sum").tolist()
         return total / n_samples, round(n_samples)
+
+    def _batches(self, epoch: int) -> Iterator[Any]:
+        try:
+            yield from self.loader
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise RuntimeError(
+                f"epoch {epoch}: a worker of the loader died ({error}); most often memory ran out: take fewer workers "
+                "or smaller batches, and go on from the last checkpoint"
+            ) from error
+
+    def _step(self, group: list[Any], losses: _Losses, clip_norm: float | None) -> None:
+        """Take a step on the mean of some batches' losses."""
+        self.optimizer.zero_grad()
+        for number, batch in enumerate(group):
+            last = number + 1 == len(group)
+            with self._gradients_apart(last):
+                loss = self._loss(batch, losses)
+                # accelerate divides by the batches of a full step.
+                full = self.accelerator.gradient_accumulation_steps
+                self.accelerator.backward(loss if len(group) == full else loss * (full / len(group)))
+        if clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.parameters, clip_norm)
+        self.optimizer.step()
+        if self.schedule is not None and not self.optimizer.step_was_skipped:  # float16 skips steps that overflow
+            self.schedule.step()
+        if self.advance is not None:
+            self.advance()
+
+    def _gradients_apart(self, last: bool) -> ExitStack:
+        """Let processes exchange gradients with the last batch of a step only."""
+        stack = ExitStack()
+        if last or self.accelerator.num_processes == 1:
+            return stack
+        for module in self.modules:
+            stack.enter_context(self.accelerator.no_sync(module))
+        return stack
+
+    def _loss(self, batch: Any, losses: _Losses) -> Tensor:  # noqa: ANN401 -- whatever a loader yields
+        inputs, labels = pair(batch, losses.n_seen + 1)
+        labels = labels.to(self.accelerator.device, non_blocking=True)
+        inputs = moved(inputs, self.accelerator.device)
+        logits = self.network(_channels_last(inputs) if self.channels_last else inputs)
+        try:
+            loss = self.loss_fn(logits, labels)
+        except ValueError as error:
+            raise ValueError(f"epoch {losses.epoch}, batch {losses.n_seen + 1}: {error}") from error
+        losses.add(loss, len(labels))
+        return loss
 
 
 class _Losses:
@@ -262,14 +337,18 @@ class _Losses:
         self.total = 0.0
         self.n_samples = 0
         self.n_batches = 0
+        self.n_seen = 0  # batches taken in, n_batches of them read
+        self.n_taken = 0  # their samples
         self.unread: list[tuple[Tensor, int]] = []
 
     def add(self, loss: Tensor, n_samples: int) -> None:
         """Take in a batch's loss; it may be checked later."""
         if not isinstance(loss, Tensor) or loss.ndim != 0:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            place = f"epoch {self.epoch}, batch {self.n_batches + len(self.unread) + 1}"
+            place = f"epoch {self.epoch}, batch {self.n_seen + 1}"
             raise ValueError(f'{place}: loss_fn must return a scalar tensor, such as with reduction="mean", got {got}')
+        self.n_seen += 1
+        self.n_taken += n_samples
         self.unread.append((loss.detach(), n_samples))
         if len(self.unread) >= self.wait:
             self.read()
@@ -312,7 +391,8 @@ def _prepared(
     wrapped_optimizer = accelerator.prepare(optimizer)
     # A prepared loader fetches ahead and draws from the global generator, so it is used only where it divides the data;
     # and the schedule goes on by the batches of all processes only then.
-    if accelerator.num_processes > 1 and isinstance(loader, DataLoader):
+    divided = isinstance(loader, DataLoader) and isinstance(loader.batch_sampler, EpochBatches)
+    if accelerator.num_processes > 1 and isinstance(loader, DataLoader) and not divided:
         loader = accelerator.prepare(loader)
         schedule = None if schedule is None else accelerator.prepare(schedule)
     try:

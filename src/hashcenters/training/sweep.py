@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from hashcenters.centers.randomness import SPLIT_STREAM, check_seed
+from hashcenters.centers.randomness import check_seed
 from hashcenters.checks import check_centers, check_labels
 from hashcenters.losses.central import CentralSimilarityLoss
 from hashcenters.losses.options import check_weight
 from hashcenters.retrieval.evaluator import HammingRetrievalEvaluator
-from hashcenters.training.batches import TensorBatches, permutation
+from hashcenters.training.batches import TensorBatches, held_out_split
 
 __all__ = ["WeightSweep", "sweep_quantization_weight"]
 
@@ -125,12 +125,8 @@ def sweep_quantization_weight(
         raise ValueError("weights must hold at least one weight to try")
     for weight in weights:
         check_weight(weight, "weights")
-    if not 0 < validation_share < 1:
-        raise ValueError(f"validation_share must lie in (0, 1), got {validation_share}")
     seed = check_seed(seed)
-    training, validation = _split(labels, validation_share, seed)
-    if not len(validation):
-        raise ValueError(f"validation_share={validation_share} of {len(labels)} images holds out none; raise it")
+    training, validation = held_out_split(labels, validation_share, seed)
 
     maps: list[float] = []
     before: set[nn.Parameter] = set()
@@ -153,17 +149,6 @@ def sweep_quantization_weight(
             add(_logits(network, images[rows]), labels[rows])
         maps.append(evaluator.compute().map)
     return WeightSweep(tuple(weights), tuple(maps), len(training), len(validation))
-
-
-def _split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the rows to train on and those to hold out, both in ascending order."""
-    order = permutation(len(labels), seed, SPLIT_STREAM)
-    held_out = torch.zeros(len(labels), dtype=torch.bool)
-    kinds = labels.cpu() if labels.ndim == 1 else torch.zeros(len(labels), dtype=torch.int64)
-    for kind in torch.unique(kinds):
-        members = order[kinds[order] == kind]
-        held_out[members[: min(int(share * len(members) + 0.5), len(members) - 1)]] = True
-    return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 
 
 def _logits(network: nn.Module, images: Tensor) -> Tensor:
