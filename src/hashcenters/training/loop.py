@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from hashcenters.checks import check_count
 from hashcenters.models.hasher import moved, pair
+from hashcenters.retrieval.distributed import is_active
 from hashcenters.training.batches import EpochBatches
 
 try:
@@ -26,7 +27,7 @@ except ModuleNotFoundError as error:
         f'{error}; training needs accelerate: pip install "hashcenters[training]"', name=error.name
     ) from error
 
-__all__ = ["Epoch", "LossFunction", "Schedule", "fit", "trainable_parameters"]
+__all__ = ["Epoch", "LossFunction", "Schedule", "fit", "make_accelerator", "trainable_parameters"]
 
 # On an accelerator, reading a loss waits for the device; that happens once in so many batches.
 _BATCHES_BETWEEN_READS = 64
@@ -103,8 +104,8 @@ def fit(
         schedule: stepped after every step of the optimizer that is taken. Make it for all steps of the run: in one
             process ``n_epochs`` times ``len(loader)`` over the batches of a step. Where a ``DataLoader`` is divided
             here, ``len(loader)`` is that before.
-        accelerator: where and how to train: device, processes, precision. None makes ``Accelerator()``, which takes the
-            GPU if there is one, and what ``accelerate launch`` says.
+        accelerator: where and how to train: device, processes, precision. None takes the GPU if there is one, and what
+            ``accelerate launch`` or ``torchrun`` says.
         clip_norm: limit of the norm of all gradients together; None leaves them as they are.
         channels_last: keep the network's weights and the batches of images (N, C, H, W) or clips (N, C, T, H, W) in
             channels-last layout, which is quicker on many GPUs.
@@ -148,7 +149,11 @@ def fit(
     if n_epochs > 1 and isinstance(loader, Iterator):
         raise ValueError(f"the loader is an iterator, which serves one epoch, not n_epochs={n_epochs}; pass a list")
     _check_optimizer(optimizer, network, loss_fn)
-    accelerator = Accelerator() if accelerator is None else accelerator
+    accelerator = make_accelerator() if accelerator is None else accelerator
+    if is_active() and accelerator.num_processes == 1:
+        raise ValueError(
+            "accelerator works alone in a job of several processes; without a GPU it must be made with cpu=True"
+        )
     done = list(history)
     if [epoch.epoch for epoch in done] != list(range(1, len(done) + 1)):
         raise ValueError(f"history must hold the epochs 1, 2, ... in order, got {[epoch.epoch for epoch in done]}")
@@ -166,6 +171,23 @@ def fit(
                 after_epoch(done[-1])
                 network.train()
     return done
+
+
+def make_accelerator(*, mixed_precision: str = "no", n_accumulated: int = 1) -> Accelerator:
+    """Make an accelerator for whatever the machine has.
+
+    Args:
+        mixed_precision: "no", "bf16" or "fp16".
+        n_accumulated: batches of a step.
+
+    Returns:
+        The accelerator. Without a GPU it joins the processes of a job too, which accelerate's own default does not.
+    """
+    return Accelerator(
+        mixed_precision=mixed_precision,
+        gradient_accumulation_steps=n_accumulated,
+        cpu=not torch.accelerator.is_available(),
+    )
 
 
 def _title(epoch: int, n_epochs: int, done: Sequence[Epoch]) -> str:

@@ -1,0 +1,171 @@
+"""The options that the example scripts share, and how they become a recipe and a run."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hashcenters.training.recipes import DEEP_METHODS, PRESETS, SHALLOW_METHODS, Recipe, preset
+from hashcenters.training.run import RunOptions
+
+__all__ = ["add_data_arguments", "add_run_arguments", "options_from", "recipe_from", "stopping"]
+
+# Arguments that replace a field of the recipe, where they are given.
+_OVERRIDES = (
+    "n_epochs",
+    "batch_size",
+    "lr",
+    "backbone_multiplier",
+    "quantization_weight",
+    "centers",
+    "transform",
+    "image_size",
+    "pretrained",
+)
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what any reader of images can be told on the command line.
+
+    Args:
+        parser: where to add them.
+    """
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--lists",
+        type=Path,
+        metavar="FOLDER",
+        help="take train.txt, test.txt and database.txt from there; the images of their lines are in root",
+    )
+    data.add_argument(
+        "--database", choices=("all", "disjoint"), default="all", help="search in the training images too, or not"
+    )
+    data.add_argument(
+        "--on-missing", choices=("stop", "skip"), default="stop", help="what to do about absent images (default: stop)"
+    )
+    data.add_argument("--data-seed", type=int, default=0, help="which images train and ask (default: %(default)s)")
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, *, backbone: str, out: Path) -> None:
+    """Add what any run can be told on the command line.
+
+    Args:
+        parser: where to add them.
+        backbone: the default backbone.
+        out: the folder in which runs are written by default.
+    """
+    recipe = parser.add_argument_group("recipe")
+    recipe.add_argument(
+        "--preset", choices=PRESETS, default="csq-paper", help="where all values come from (default: %(default)s)"
+    )
+    recipe.add_argument(
+        "--method", choices=(*DEEP_METHODS, *SHALLOW_METHODS), help="default: csq; with --preset ours, ours"
+    )
+    recipe.add_argument("--backbone", default=backbone, help="alexnet, lite0 or any timm model (default: %(default)s)")
+    recipe.add_argument("--bits", type=int, default=64, help="code length (default: %(default)s)")
+    recipe.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
+    recipe.add_argument("--epochs", type=int, dest="n_epochs", help="instead of the preset's")
+    recipe.add_argument("--batch-size", type=int, help="samples of a step, of all processes together")
+    recipe.add_argument("--lr", type=float, help="learning rate of the head")
+    recipe.add_argument("--backbone-multiplier", type=float, help="the backbone's learning rate, as a multiple of it")
+    recipe.add_argument("--quantization-weight", type=float, help="weight of L_Q")
+    recipe.add_argument("--centers", help="method of HashCenterGenerator")
+    recipe.add_argument(
+        "--transform", choices=("csq", "deephash", "timm"), help="how images are cropped and normalised"
+    )
+    recipe.add_argument("--image-size", type=int, help="pixels of a side")
+    recipe.add_argument("--no-pretrained", action="store_false", dest="pretrained", default=None, help="random weights")
+
+    run = parser.add_argument_group("run")
+    run.add_argument("--out", type=Path, help=f"folder of the run (default: {out}/METHOD-BACKBONE-BITS-PRESET)")
+    run.set_defaults(out_base=out)
+    run.add_argument("--resume", action="store_true", help="go on with the run in that folder, or start it")
+    run.add_argument(
+        "--select-on-test",
+        action="store_true",
+        help="choose the epoch by mAP of the test queries, as peers do; optimistic, and the results say so",
+    )
+    run.add_argument("--select-last", action="store_true", help="take the last epoch; hold no training samples out")
+    run.add_argument("--validate-every", type=int, default=5, metavar="EPOCHS", help="default: %(default)s")
+    run.add_argument("--workers", type=int, default=4, help="processes that load images (default: %(default)s)")
+    run.add_argument(
+        "--accumulate", type=int, default=1, metavar="N", help="pass a batch through in N parts, to save memory"
+    )
+    run.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), default="no", help="default: %(default)s")
+    run.add_argument("--channels-last", action="store_true", help="layout that many GPUs prefer")
+    run.add_argument("--compile", action="store_true", help="torch.compile the network")
+    run.add_argument("--tensorboard", action="store_true", help="write curves for TensorBoard too")
+    run.add_argument("--quiet", action="store_true", help="no bars, no words")
+
+
+def recipe_from(args: argparse.Namespace, dataset: str) -> Recipe:
+    """Build the recipe that the arguments ask for.
+
+    Args:
+        args: what ``add_run_arguments`` parsed.
+        dataset: name of the data set, which the presets look at.
+
+    Returns:
+        The preset, with the values given in place of its own.
+    """
+    method = args.method or ("ours" if args.preset == "ours" else "csq")
+    recipe = preset(args.preset, dataset, method=method, backbone=args.backbone, n_bits=args.bits, seed=args.seed)
+    given: dict[str, Any] = {name: getattr(args, name) for name in _OVERRIDES if getattr(args, name) is not None}
+    return dataclasses.replace(recipe, **given)
+
+
+def options_from(args: argparse.Namespace, recipe: Recipe) -> RunOptions:
+    """Build the options of the run that the arguments ask for.
+
+    Args:
+        args: what ``add_run_arguments`` parsed.
+        recipe: names the folder, unless the arguments do.
+
+    Returns:
+        The options.
+    """
+    name = f"{recipe.method}-{recipe.backbone}-{recipe.n_bits}-{recipe.preset}"
+    return RunOptions(
+        folder=args.out or args.out_base / name.replace("/", "_").replace(":", "_"),
+        resume=args.resume,
+        selection="test" if args.select_on_test else "last" if args.select_last else "held-out",
+        validate_every=args.validate_every,
+        n_workers=args.workers,
+        n_accumulated=args.accumulate,
+        mixed_precision=args.mixed_precision,
+        channels_last=args.channels_last,
+        compile=args.compile,
+        tensorboard=args.tensorboard,
+        progress=not args.quiet,
+    )
+
+
+@contextmanager
+def stopping(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """Around the work of a script: what the user can mend ends in its message, without a traceback.
+
+    Args:
+        parser: knows the script's name.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        SystemExit: an error that its message explains: of arguments, files, data, missing packages.
+
+    Examples:
+        >>> with stopping(argparse.ArgumentParser("train.py")):
+        ...     raise FileNotFoundError("there is no folder data/imagenet")
+        Traceback (most recent call last):
+        SystemExit: train.py: there is no folder data/imagenet
+    """
+    try:
+        yield
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and type(error) is not RuntimeError:
+            raise
+        raise SystemExit(f"{parser.prog}: {error}") from error
