@@ -66,6 +66,7 @@ def test_logits():
         check_logits(torch.zeros(2, 9), 8)
     with pytest.raises(ValueError, match="codes contain NaN"):
         check_logits(torch.full((2, 8), float("nan")), 8, "codes")
+    check_logits(torch.full((2, 8), float("nan")), 8, values=False)
 
 
 def test_centers():
@@ -96,8 +97,16 @@ def test_labels():
     for wrong in (-1, 3):
         with pytest.raises(ValueError, match=r"labels must lie in 0..2 \(n_classes=3\)"):
             check_labels(torch.tensor([0, wrong]), 3)
-    with pytest.raises(ValueError, match="multi-hot labels must hold only 0 and 1"):
-        check_labels(torch.tensor([[0, 2, 0]]), 3)
+    check_labels(torch.zeros(0, dtype=torch.int64), 3)
+    for dtype in (torch.uint8, torch.int8, torch.int64, torch.float16, torch.bfloat16, torch.float64):
+        check_labels(torch.tensor([[0, 1, 0]]).to(dtype), 3)
+        check_labels(torch.zeros((0, 3), dtype=dtype), 3)
+        with pytest.raises(ValueError, match="multi-hot labels must hold only 0 and 1"):
+            check_labels(torch.tensor([[0, 2, 0]]).to(dtype), 3)
+    # Neither may hide another: v - v² is below 0 outside and above 0 inside.
+    for wrong in (-1.0, 0.5, 1 + 2**-23, 1e-30, 1e30, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="multi-hot labels must hold only 0 and 1"):
+            check_labels(torch.tensor([[0, wrong, 1], [-0.5, 1.5, 0.5]])[: 1 if wrong != 0.5 else 2], 3)
     with pytest.raises(ValueError, match=r"multi-hot \(N, n_classes=3\), got \(2, 4\)"):
         check_labels(torch.zeros(2, 4), 3)
 

@@ -145,3 +145,13 @@ def test_held_out_share_of_multi_hot_labels():
     assert sorted([*training.tolist(), *validation.tolist()]) == list(range(50))
     with pytest.raises(ValueError, match=r"validation_share must lie in \(0, 1\), got 1"):
         held_out_split(labels, 1, 0)
+
+
+@given(st.integers(0, 1000))
+def test_held_out_samples_leave_every_class_something_to_train_on(seed):
+    labels = (torch.rand(30, 8, generator=torch.Generator().manual_seed(seed)) < 0.08).to(torch.uint8)
+    labels[0, 3] = labels[1, 4] = 1
+    training, validation = held_out_split(labels, 0.4, seed)
+    assert torch.equal(labels.any(dim=0), labels[training].any(dim=0))
+    assert sorted([*training.tolist(), *validation.tolist()]) == list(range(30))
+    assert len(validation) <= 12

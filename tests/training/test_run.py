@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from hashcenters import HammingRetrievalEvaluator, HashHead
+from hashcenters.centers import similarity_from_features
 from hashcenters.data.images.dataset import seeded
 from hashcenters.models import Hasher
 from hashcenters.training import run as run_module
@@ -321,6 +322,21 @@ def test_shallow_methods_learn_from_features(method, tmp_path):
     if method in ("itq-cca", "sdh"):
         assert result.map > 0.5
     assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_class_without_samples_is_as_similar_as_classes_are(tmp_path):
+    features = torch.randn(20, 5, generator=torch.Generator().manual_seed(2))
+    labels = torch.arange(20) % 3
+    whole = run_module._similarity(features, labels, 3)
+    assert torch.equal(whole, similarity_from_features(features, labels, 3))
+    more = run_module._similarity(features, labels + (labels > 0), 5)  # classes 0, 2, 3 of 5
+    there = torch.tensor([0, 2, 3])
+    torch.testing.assert_close(more[there][:, there], whole)
+    mean = (whole.sum() - whole.trace()) / 6
+    torch.testing.assert_close(more[1, there], mean.expand(3))
+    torch.testing.assert_close(more[there, 4], mean.expand(3))
+    torch.testing.assert_close(more[[1, 4], [1, 4]], whole.diagonal().mean().expand(2))
+    torch.testing.assert_close(more[1, 4], mean)
 
 
 def test_folders(tmp_path):

@@ -72,7 +72,7 @@ def multilabel_centers(labels: Tensor, centers: Tensor, *, seed: int = 0, ties: 
     rows = random_bits(seed, n_rows, n_bits, stream=SAMPLE_TIE_STREAM)
     coins = torch.from_numpy(rows).to(labels.device).expand(labels.shape[0], -1)
     with torch.autocast(labels.device.type, enabled=False):
-        return _vote(_indicators(labels), centers, coins / 2)
+        return _vote(_indicators(labels), centers, coins / 2 - 0.25)
 
 
 def tie_table(n_classes: int, n_bits: int, *, seed: int = 0) -> Tensor:
@@ -130,16 +130,16 @@ def majority_vote(labels: Tensor, centers: Tensor, tie_bits: Tensor) -> Tensor:
     # Halves are exact in every float format, so the parity of a sum is the fractional part of a sum of halves.
     with torch.autocast(labels.device.type, enabled=False):
         indicators = _indicators(labels)
-        return _vote(indicators, centers, (indicators @ (tie_bits.to(torch.float32) / 2)).frac_())
+        return _vote(indicators, centers, (indicators @ (tie_bits.to(torch.float32) / 2)).frac_().sub_(0.25))
 
 
 def _vote(indicators: Tensor, centers: Tensor, coins: Tensor) -> Tensor:
-    """Sign of the sum of each sample's centers, draws by float32 coins of 0 (-1) and 1/2 (+1); not under autocast.
+    """Sign of the sum of each sample's centers, draws by float32 coins of ±1/4, which it takes over; not in autocast.
 
-    All sums are integers and halves below 2**23: exact in float32, in any order, with TF32 too.
+    All sums are multiples of 1/4 below 2**22: exact in float32, in any order, with TF32 too.
     """
     _require_labels(indicators.sum(dim=1))
-    return (coins - 0.25).addmm_(indicators, centers.detach().to(torch.float32)).sign_()
+    return coins.addmm_(indicators, centers.detach().to(torch.float32)).sign_()
 
 
 def _indicators(labels: Tensor) -> Tensor:

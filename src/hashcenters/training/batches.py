@@ -174,7 +174,8 @@ def held_out_split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Ten
     Args:
         labels: class ids int64 (N,), or multi-hot (N, n_classes).
         share: what to hold out, in (0, 1). With class ids it is the share of every class, rounded, and at least one
-            sample of a class stays for training; with multi-hot labels the share of all.
+            sample of a class stays for training; with multi-hot labels the share of all, less the samples that a class
+            would otherwise have none of to train on.
         seed: 0..2**63 - 1.
 
     Returns:
@@ -195,6 +196,11 @@ def held_out_split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Ten
     for kind in torch.unique(kinds):
         members = order[kinds[order] == kind]
         held_out[members[: min(int(share * len(members) + 0.5), len(members) - 1)]] = True
+    if labels.ndim == 2:
+        hot = labels.cpu() != 0
+        for absent in (hot.any(dim=0) & ~hot[~held_out].any(dim=0)).nonzero()[:, 0].tolist():
+            if not hot[~held_out, absent].any():  # one that was put back for another class may have it too
+                held_out[(held_out & hot[:, absent]).nonzero()[0]] = False
     if not held_out.any():
         raise ValueError(f"validation_share={share} of {len(labels)} samples holds out none; raise it")
     return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]

@@ -114,7 +114,8 @@ def recipe_from(args: argparse.Namespace, dataset: str) -> Recipe:
     """
     method = args.method or ("ours" if args.preset == "ours" else "csq")
     recipe = preset(args.preset, dataset, method=method, backbone=args.backbone, n_bits=args.bits, seed=args.seed)
-    given: dict[str, Any] = {name: getattr(args, name) for name in _OVERRIDES if getattr(args, name) is not None}
+    given: dict[str, Any] = {"place_centers": True} if args.centers == "semantic" else {}
+    given |= {name: getattr(args, name) for name in _OVERRIDES if getattr(args, name) is not None}
     return dataclasses.replace(recipe, **given)
 
 

@@ -388,7 +388,7 @@ class _Run:
             accelerator=self.accelerator,
             loading=self.loading,
         )
-        similarity = similarity_from_features(*gather_shares(share), self.n_classes)
+        similarity = _similarity(*gather_shares(share), self.n_classes)
         if self.main:
             write_atomically(path, save({"similarity": similarity.contiguous()}))
         return similarity
@@ -628,6 +628,20 @@ class _Run:
         self.accelerator.wait_for_everyone()
         self.say(f"\n{result}\n\nwritten to {self.folder}")
         return result
+
+
+def _similarity(features: Tensor, labels: Tensor, n_classes: int) -> Tensor:
+    """Return how similar classes look; one without samples is as similar to all as classes are on average."""
+    hot = torch.nn.functional.one_hot(labels, n_classes) if labels.ndim == 1 else labels
+    present = (hot != 0).any(dim=0)
+    if present.all():
+        return similarity_from_features(features, labels, n_classes)
+    known = similarity_from_features(features, hot[:, present], int(present.sum()))
+    other = known[~torch.eye(len(known), dtype=torch.bool)]
+    similarity = torch.full((n_classes, n_classes), float(other.mean()), dtype=known.dtype)
+    similarity[present.nonzero(), present.nonzero()[:, 0]] = known
+    similarity[~present, ~present] = known.diagonal().mean()
+    return similarity
 
 
 def _centers_of(loss_fn: nn.Module) -> Tensor:
