@@ -37,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             splits = read_lists(
                 args.lists, args.root, name="imagenet100", top_k=1000, multi_label=False, on_missing=args.on_missing
             )
+        if args.counts:
+            print(splits.report())
+            return
         recipe = recipe_from(args, splits.name)
         train_on_images(splits, recipe, options_from(args, recipe))
 

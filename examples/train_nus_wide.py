@@ -38,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
         else:
             splits = read_lists(args.lists, args.root, name="nus_wide", top_k=5000, on_missing=args.on_missing)
+        if args.counts:
+            print(splits.report())
+            return
         recipe = recipe_from(args, splits.name)
         train_on_images(splits, recipe, options_from(args, recipe))
 

@@ -56,7 +56,8 @@ def line_chart(
         return ""
     xs = [x for _, points in drawn for x, _ in points] + list(ticks or ())
     ys = [y for _, points in drawn for _, y in points]
-    x_ticks = list(ticks) if ticks else _ticks(min(0.0, *xs) if unit and not ticks else min(xs), max(xs))
+    first = min(0.0, *xs) if unit and not ticks else min(xs)
+    x_ticks = list(ticks) if ticks else _ticks(first, max(xs), whole=all(float(x).is_integer() for x in xs))
     y_ticks = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0] if unit else _ticks(min([0.0, *ys]), max(ys))
     x_low, x_high = _padded(min(*xs, *x_ticks[:1]), max(xs), margin=0.06 if ticks else 0.0)
     y_low, y_high = _padded(y_ticks[0], max(*ys, y_ticks[-1]), margin=0.0)
@@ -110,13 +111,15 @@ def _attribute(value: str) -> str:
     return escape(clean(value), quote=True)
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Return about five round numbers that cover most of an interval."""
+def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
+    """Return about five round numbers that cover most of an interval; whole ones if asked to."""
     span = high - low
     if not 0 < span < math.inf:
         return [low]
     step = 10.0 ** math.floor(math.log10(span / 4))
     step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= 5)
+    if whole:
+        step = max(step, 1.0)
     first = math.ceil(low / step - 1e-9)
     return [round(k * step, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
 

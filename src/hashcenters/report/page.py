@@ -178,7 +178,7 @@ def _run(i: int, run: RunRecord, runs: Sequence[RunRecord]) -> str:
     quirks = run.recipe.get("quirks")
     if isinstance(quirks, list) and quirks:
         items = "".join(f"<li>{_text(quirk)}</li>" for quirk in quirks)
-        parts.append(f"<h3>Quirks of the released code that were kept</h3><ul>{items}</ul>")
+        parts.append(f"<h3>Choices and quirks of the recipe</h3><ul>{items}</ul>")
     parts += [_training(run), _classes(run), _heat_map(run), _neighbors(run), _all_settings(run), "</section>"]
     return "\n".join(part for part in parts if part)
 

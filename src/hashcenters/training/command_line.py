@@ -47,6 +47,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--on-missing", choices=("stop", "skip"), default="stop", help="what to do about absent images (default: stop)"
     )
+    data.add_argument("--counts", action="store_true", help="print what was found beside the paper's Table 1, and stop")
     data.add_argument("--data-seed", type=int, default=0, help="which images train and ask (default: %(default)s)")
 
 
