@@ -191,7 +191,8 @@ def test_killed_in_any_epoch_it_ends_the_same(method, whole, tmp_path, monkeypat
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_at_any_write_it_ends_the_same(moment, whole, tmp_path, monkeypatch):
-    expected = whole(RECIPE)
+    recipe = dataclasses.replace(RECIPE, n_epochs=2)
+    expected = whole(recipe, validate_every=1)
     replace = os.replace
     number = 0
     while True:
@@ -209,12 +210,12 @@ def test_killed_at_any_write_it_ends_the_same(moment, whole, tmp_path, monkeypat
         with monkeypatch.context() as patch:
             patch.setattr("os.replace", kill)
             try:
-                do(folder)
+                do(folder, recipe, validate_every=1)
             except Killed:
                 pass
             else:
                 break
-        do(folder, resume=True)
+        do(folder, recipe, validate_every=1, resume=True)
         assert_same_run(expected, folder)
     assert number > 15  # configuration, best weights, checkpoints, logs, results
 
