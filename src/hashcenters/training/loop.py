@@ -280,8 +280,8 @@ class _Run:
         losses = _Losses(epoch, self.accelerator.device)
         hidden = title is None or not self.accelerator.is_main_process
         n_batches = len(self.loader) if isinstance(self.loader, Sized) else None
-        bar = tqdm(self._batches(epoch), title, total=n_batches, unit="batch", leave=False, disable=hidden)
-        with bar:
+        bar = tqdm(self.loader, title, total=n_batches, unit="batch", leave=False, disable=hidden)
+        with bar, _dead_workers_named(epoch):
             start, batches = time.perf_counter(), iter(bar)
             while group := list(islice(batches, self.accelerator.gradient_accumulation_steps)):
                 self._step(group, losses, clip_norm)
@@ -298,17 +298,6 @@ class _Run:
         sums = torch.tensor([losses.total, float(losses.n_samples)], device=self.accelerator.device)
         total, n_samples = self.accelerator.reduce(sums, "sum").tolist()
         return total / n_samples, round(n_samples)
-
-    def _batches(self, epoch: int) -> Iterator[Any]:
-        try:
-            yield from self.loader
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise RuntimeError(
-                f"epoch {epoch}: a worker of the loader died ({error}); most often memory ran out: take fewer workers "
-                "or smaller batches, and go on from the last checkpoint"
-            ) from error
 
     def _step(self, group: list[Any], losses: _Losses, clip_norm: float | None) -> None:
         """Take a step on the mean of some batches' losses."""
@@ -348,6 +337,20 @@ class _Run:
             raise ValueError(f"epoch {losses.epoch}, batch {losses.n_seen + 1}: {error}") from error
         losses.add(loss, len(labels))
         return loss
+
+
+@contextmanager
+def _dead_workers_named(epoch: int) -> Iterator[None]:
+    """Say what to do about a worker's death, which torch reports by a signal: wherever the loop may be."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RuntimeError(
+            f"epoch {epoch}: a worker of the loader died ({error}); most often memory ran out: take fewer workers "
+            "or smaller batches, and go on from the last checkpoint"
+        ) from error
 
 
 class _Losses:
