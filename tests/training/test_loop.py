@@ -476,9 +476,21 @@ def test_a_dead_worker_of_the_loader():
     # In a process of its own: torch tells of a worker's death by a signal, at any moment.
     answer = subprocess.run([sys.executable, "-c", DEADLY], capture_output=True, text=True, check=False)
     dead, broken = answer.stdout.splitlines()
-    assert dead.startswith("epoch 1: a worker of the loader died (DataLoader worker"), answer
+    assert dead.startswith("epoch 1: a worker of the loader died ("), answer
     assert dead.endswith("take fewer workers or smaller batches, and go on from the last checkpoint")
     assert broken == "a sample of its own mind"
+
+
+class Short(DataLoader):
+    def __iter__(self):
+        yield next(super().__iter__())
+
+
+def test_a_loader_that_ends_early():
+    network = small_network()
+    loader = Short(TensorDataset(*data()), batch_size=8)
+    with pytest.raises(RuntimeError, match="epoch 1: the loader yielded 1 of its 6 batches"):
+        fit(network, central(), loader, optimizer=sgd(network), n_epochs=1)
 
 
 class Slow(list):

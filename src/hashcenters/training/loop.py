@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
 from hashcenters.checks import check_count
@@ -293,6 +293,9 @@ class _Run:
             raise ValueError(
                 f"the loader is empty: it yielded no batch in epoch {epoch} (drop_last with too few samples?)"
             )
+        if isinstance(self.loader, DataLoader) and not isinstance(self.loader.dataset, IterableDataset):
+            if losses.n_seen != n_batches:  # a worker's death can go unnoticed
+                raise RuntimeError(f"epoch {epoch}: the loader yielded {losses.n_seen} of its {n_batches} batches")
         if self.accelerator.num_processes == 1:
             return losses.total / losses.n_samples, losses.n_samples
         sums = torch.tensor([losses.total, float(losses.n_samples)], device=self.accelerator.device)
@@ -344,8 +347,8 @@ def _dead_workers_named(epoch: int) -> Iterator[None]:
     """Say what to do about a worker's death, which torch reports by a signal: wherever the loop may be."""
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise RuntimeError(
             f"epoch {epoch}: a worker of the loader died ({error}); most often memory ran out: take fewer workers "
