@@ -293,9 +293,9 @@ class _Run:
             raise ValueError(
                 f"the loader is empty: it yielded no batch in epoch {epoch} (drop_last with too few samples?)"
             )
-        if isinstance(self.loader, DataLoader) and not isinstance(self.loader.dataset, IterableDataset):
-            if losses.n_seen != n_batches:  # a worker's death can go unnoticed
-                raise RuntimeError(f"epoch {epoch}: the loader yielded {losses.n_seen} of its {n_batches} batches")
+        counted = isinstance(self.loader, DataLoader) and not isinstance(self.loader.dataset, IterableDataset)
+        if counted and losses.n_seen != n_batches:  # a worker's death can go unnoticed
+            raise RuntimeError(f"epoch {epoch}: the loader yielded {losses.n_seen} of its {n_batches} batches")
         if self.accelerator.num_processes == 1:
             return losses.total / losses.n_samples, losses.n_samples
         sums = torch.tensor([losses.total, float(losses.n_samples)], device=self.accelerator.device)
