@@ -13,7 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hashcenters.data.images import imagenet100, read_lists
-from hashcenters.training.command_line import add_data_arguments, add_run_arguments, options_from, recipe_from, stopping
+from hashcenters.training.command_line import (
+    add_data_arguments,
+    add_run_arguments,
+    checked_images,
+    options_from,
+    recipe_from,
+    stopping,
+)
 from hashcenters.training.images import train_on_images
 
 
@@ -37,10 +44,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             splits = read_lists(
                 args.lists, args.root, name="imagenet100", top_k=1000, multi_label=False, on_missing=args.on_missing
             )
+        splits = checked_images(splits, args)
         if args.counts:
             print(splits.report())
             return
-        recipe = recipe_from(args, splits.name)
+        recipe = recipe_from(args, splits)
         train_on_images(splits, recipe, options_from(args, recipe))
 
 

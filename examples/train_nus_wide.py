@@ -14,7 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hashcenters.data.images import nus_wide, read_lists
-from hashcenters.training.command_line import add_data_arguments, add_run_arguments, options_from, recipe_from, stopping
+from hashcenters.training.command_line import (
+    add_data_arguments,
+    add_run_arguments,
+    checked_images,
+    options_from,
+    recipe_from,
+    stopping,
+)
 from hashcenters.training.images import train_on_images
 
 
@@ -38,10 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
         else:
             splits = read_lists(args.lists, args.root, name="nus_wide", top_k=5000, on_missing=args.on_missing)
+        splits = checked_images(splits, args)
         if args.counts:
             print(splits.report())
             return
-        recipe = recipe_from(args, splits.name)
+        recipe = recipe_from(args, splits)
         train_on_images(splits, recipe, options_from(args, recipe))
 
 

@@ -167,23 +167,30 @@ def test_a_record_says_what_the_run_found(runs):
     assert [run.count(part) for part in ("train", "queries", "database", "imbalance")] == [40, 10, 40, 3.3]
     assert run.problems == ()
     assert run.remarks() == ["the best epoch was chosen by the test queries: the number is too good"]
-    assert run.reservations() == ["40 items in the database, the paper has 128,495", "10 queries, the paper has 5,000"]
+    assert run.reservations() == [
+        "40 items in the database, the paper has 128,495",
+        "10 queries, the paper has 5,000",
+        "40 training items, the paper has 10,000",
+    ]
 
 
 def test_reservations_name_what_differs(tmp_path):
     write_run(tmp_path / "run", preset="ours", backbone="lite0")
     config, metrics = (json.loads((tmp_path / "run" / f"{name}.json").read_text()) for name in ("config", "metrics"))
-    config["data"] |= {"database": 128_503, "queries": 4_983}
+    config["data"] |= {"database": 128_503, "queries": 4_983, "train": 10_400}
+    config["recipe"] |= {"pretrained": False, "image_size": 32}
     write_json(tmp_path / "run" / "config.json", config)
     write_json(tmp_path / "run" / "metrics.json", metrics | {"top_k": None, "ap_denominator": "relevant"})
     (run,) = collect([tmp_path / "run"])
     assert run.reservations() == [
         "backbone lite0, the paper's number is of resnet50",
+        "the backbone began with random weights, the paper's with those of ImageNet or Kinetics",
+        "images of 32 pixels, where 224 are usual",
         "mAP, the paper has mAP@1000",
         "AP is divided by relevant, in the paper by the relevant retrieved",
     ]
     assert run.remarks() == ["beside the paper's CSQ"]
-    config["recipe"]["backbone"] = "resnet50.tv_in1k"
+    config["recipe"] |= {"backbone": "resnet50.tv_in1k", "pretrained": True, "image_size": 224}
     write_json(tmp_path / "run" / "config.json", config)
     write_json(tmp_path / "run" / "metrics.json", metrics)
     (run,) = collect([tmp_path / "run"])
@@ -390,3 +397,10 @@ def test_the_module_runs_without_what_training_needs(tmp_path, folders):
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
     assert (tmp_path / "r.html").exists()
+
+
+def test_folders_that_hold_no_run_at_all(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match="none of these is the folder of a run: .*empty, .*nowhere"):
+        main([str(tmp_path / "empty"), str(tmp_path / "nowhere"), "--out", str(tmp_path / "page.html")])
+    assert not (tmp_path / "page.html").exists()

@@ -16,7 +16,7 @@ import torch
 from hashcenters import HammingRetrievalEvaluator
 from hashcenters.centers import load_centers
 from hashcenters.report.__main__ import main as report
-from lookalikes import coco_tree, imagenet_tree, nus_wide_tree
+from lookalikes import coco_tree, imagenet_tree, list_tree, nus_wide_tree
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = ["--backbone", "resnet10t", "--no-pretrained", "--image-size", "32", "--bits", "16", "--workers", "0"]
@@ -109,9 +109,69 @@ def test_train_kill_resume_evaluate_report(name, trees, tmp_path, capsys):
     for picture in ("curves.png", "centers.png", "neighbors.png", "training.png"):
         assert (stopped / picture).read_bytes().startswith(b"\x89PNG"), picture
 
+    before = (stopped / "metrics.json").stat().st_mtime_ns
+    train(trees, name, "--out", str(stopped), "--resume")
+    assert (stopped / "metrics.json").stat().st_mtime_ns == before  # finished: left as it is
+    if name != "imagenet":  # whose small tree is trained on whole
+        with pytest.raises(SystemExit, match="made otherwise: .*items was .*"):
+            train(trees, name, "--out", str(stopped), "--resume", "--data-seed", "5")
+
     capsys.readouterr()
     report([str(whole), str(stopped), "--out", str(tmp_path / "report.html"), "--markdown", str(tmp_path / "r.md")])
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert f"{metrics['map']:.3f}" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert f"{metrics['map']:.3f}" in (tmp_path / "r.md").read_text(encoding="utf-8")
+
+
+def test_counts_alone(trees, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(trees, "imagenet", "--counts")
+    assert "imagenet100: 100 classes" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_broken_image_is_named_by_a_loader_s_worker_too(trees, tmp_path):
+    tree = tmp_path / "broken"
+    list_tree(tree)
+    victim = next((tree / "images" / "train").iterdir())
+    victim.write_bytes(b"not a picture")
+    main = runpy.run_path(str(script("lists")))["main"]
+    arguments = [
+        str(tree / "lists"),
+        str(tree / "images"),
+        "--single-label",
+        "--select-last",
+        *SMALL,
+        "--batch-size",
+        "8",
+        "--workers",
+        "1",
+    ]
+    with pytest.raises(SystemExit, match=rf"^[^\n]*{victim.name}[^\n]*$"):
+        main([*arguments, "--out", str(tmp_path / "run")])
+    os.remove(victim)
+    main([*arguments, "--on-missing", "skip", "--out", str(tmp_path / "run")])
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["data"]["skipped"] == 1
+    assert config["options"]["arguments"]["on_missing"] == "skip"
+    assert config["data"]["name"] == "images"
+
+
+def test_published_lists(trees, tmp_path):
+    tree = tmp_path / "tree"
+    list_tree(tree, n_classes=21, multi_label=True)
+    main = runpy.run_path(str(script("nus_wide")))["main"]
+    main(
+        [
+            str(tree / "images"),
+            "--lists",
+            str(tree / "lists"),
+            *SMALL,
+            "--batch-size",
+            "8",
+            "--out",
+            str(tmp_path / "run"),
+        ]
+    )
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["n_queries"] == 10

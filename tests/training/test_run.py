@@ -19,6 +19,7 @@ from hashcenters.centers import similarity_from_features
 from hashcenters.data.images.dataset import seeded
 from hashcenters.models import Hasher
 from hashcenters.training import run as run_module
+from hashcenters.training.checkpoints import load_checkpoint, save_checkpoint
 from hashcenters.training.recipes import Recipe
 from hashcenters.training.run import RunOptions, train_and_evaluate
 
@@ -237,9 +238,17 @@ def test_killed_twice_and_started_with_resume(whole, tmp_path, monkeypatch):
         assert len((folder / "log.jsonl").read_text().splitlines()) == n_epochs
     do(folder, resume=True)
     assert_same_run(whole(RECIPE), folder)
-    before = (folder / "model.safetensors").read_bytes()
-    do(folder, resume=True)  # a finished run is evaluated again, no more
-    assert (folder / "model.safetensors").read_bytes() == before
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    assert do(folder, resume=True) is None  # finished: nothing is done again
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+    (folder / "metrics.json").unlink()
+    assert do(folder, resume=True) is not None
+    assert_same_run(whole(RECIPE), folder)
+    (folder / "metrics.json").unlink()
+    for path in folder.glob("best-*"):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="is gone: the weights that were selected; train again in another"):
+        do(folder, resume=True)
 
 
 def test_workers_change_nothing(whole, tmp_path):
@@ -350,9 +359,43 @@ def test_folders(tmp_path):
         do(folder, changed, resume=True)
     with pytest.raises(ValueError, match="selection was 'held-out', is 'last'"):
         do(folder, resume=True, selection="last")
+    other = clouds()
+    other = dataclasses.replace(other, queries=Items(other.queries.values, other.queries.labels.flip(0)))
+    with pytest.raises(ValueError, match="made otherwise: queries items was '12, .*', is '12, .*'"):
+        do(folder, splits=other, resume=True)
     (folder / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config\.json is damaged"):
         do(folder, resume=True)
+
+
+def test_a_run_that_was_refused_blocks_no_folder(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(ValueError, match="48 samples do not fill one batch of batch_size=1000"):
+        do(folder, dataclasses.replace(RECIPE, batch_size=1000))
+    assert (folder / "config.json").exists()
+    do(folder, arguments={"root": "here"})
+    assert json.loads((folder / "config.json").read_text())["options"]["arguments"] == {"root": "here"}
+
+
+def test_what_a_loss_compares_is_the_part_of_a_batch(tmp_path):
+    with pytest.raises(ValueError, match="batch_size must be at least 2 with method 'hashnet', which compares samples"):
+        do(tmp_path / "run", dataclasses.replace(RECIPE, method="hashnet"), n_accumulated=16)
+
+
+def test_parts_layouts_and_compilation(tmp_path, capsys):
+    folder = tmp_path / "run"
+    do(folder, n_accumulated=2, channels_last=True)
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [record["n_samples"] for record in log] == [48] * 4
+    assert log[-1]["loss"] < log[0]["loss"]
+    for name in ("metrics.json", "model.safetensors"):
+        (folder / name).unlink()
+    checkpoint = load_checkpoint(folder / "checkpoint.pt")
+    checkpoint.history, checkpoint.records = checkpoint.history[:2], checkpoint.records[:2]
+    save_checkpoint(folder / "checkpoint.pt", checkpoint)
+    capsys.readouterr()
+    do(folder, resume=True, progress=True)
+    assert "n_accumulated was 2, is 1: the batches of a process are others from here on" in capsys.readouterr().out
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
@@ -392,7 +435,7 @@ def test_options_are_checked(tmp_path):
         do(tmp_path / "run", dataclasses.replace(RECIPE, method="face", n_epochs=1))
 
 
-def test_tensorboard_and_other_layouts(tmp_path, whole):
+def test_tensorboard(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -461,6 +504,7 @@ def test_two_processes_evaluate_as_one(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_stop_and_go_on(tmp_path):
+    """And both evaluate the same network: each gathers statistics of batch normalization from its own batches."""
     script = tmp_path / "train.py"
     script.write_text(TWO.replace("test_run.do(folder, resume=True)", STOP))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
@@ -471,6 +515,16 @@ def test_two_processes_stop_and_go_on(tmp_path):
         assert (answer.returncode == 0) == (stops == "0"), answer.stderr
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
+    # The weights that were kept make the codes of both processes, batch normalization included.
+    network = small_network(RECIPE)
+    network.load_state_dict(weights(tmp_path / "whole"))
+    network.eval()
+    with torch.no_grad():
+        logits = network(clouds().database.values)
+    assert np.array_equal(
+        np.packbits(logits.numpy() >= 0, axis=1), np.load(tmp_path / "whole" / "codes.npz")["database"]
+    )
+
 
 STOP = """
 stops = int(sys.argv[3])
@@ -480,5 +534,5 @@ def stop(self, *arguments):
     if len(self.history) == stops:
         sys.exit(1)
 run_module._Run.keep = stop
-test_run.do(folder, resume=True)
+test_run.do(folder, resume=True, selection="last")
 """

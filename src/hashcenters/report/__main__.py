@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--markdown", type=Path, help="markdown file to write")
     options = parser.parse_args(arguments)
     runs = collect(options.runs)
+    if not any(run.config or run.metrics for run in runs):
+        raise SystemExit(f"none of these is the folder of a run: {', '.join(map(str, options.runs))}")
     texts = {options.out: to_html(runs)}
     if options.markdown is not None:
         texts[options.markdown] = to_markdown(runs)

@@ -17,6 +17,8 @@ from hashcenters.report.paper import PAPER_DATA, PaperValue, paper_value
 __all__ = ["RunRecord", "collect", "number", "numbers", "text"]
 
 _SELECTIONS = {"held-out": "held-out", "last": "last epoch", "test": "test queries (optimistic)"}
+_CLOSE_TRAINING = 0.05  # Table 1 rounds these
+_IMAGE_SIZE = 224
 _CLOSE = 0.01  # relative difference of sizes that is no difference: lists in use differ by some images
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -121,13 +123,22 @@ class RunRecord:
         if paper is None or protocol is None or self.map is None:
             return []
         notes = []
-        for part, expected in (("database", protocol.n_database), ("queries", protocol.n_queries)):
+        sizes = (
+            ("database", "items in the database", protocol.n_database, _CLOSE),
+            ("queries", "queries", protocol.n_queries, _CLOSE),
+            ("train", "training items", protocol.n_train, _CLOSE_TRAINING),
+        )
+        for part, what, expected, close in sizes:
             size = self.count(part)
-            if size is not None and abs(size - expected) > _CLOSE * expected:
-                what = "items in the database" if part == "database" else "queries"
+            if size is not None and abs(size - expected) > close * expected:
                 notes.append(f"{size:,.0f} {what}, the paper has {expected:,}")
         if paper.backbone not in ("any", self.backbone.lower().split(".")[0]):
             notes.append(f"backbone {self.backbone or 'unknown'}, the paper's number is of {paper.backbone}")
+        if self.recipe.get("pretrained") is False:
+            notes.append("the backbone began with random weights, the paper's with those of ImageNet or Kinetics")
+        image_size = number(self.recipe, "image_size")
+        if image_size is not None and image_size < _IMAGE_SIZE:
+            notes.append(f"images of {image_size:.0f} pixels, where {_IMAGE_SIZE} are usual")
         top_k = self.metrics.get("top_k")
         if top_k != protocol.top_k:
             notes.append(f"mAP{_cut(top_k)}, the paper has mAP@{protocol.top_k}")

@@ -92,7 +92,9 @@ class EpochBatches:
     """Keys of batches for a ``DataLoader(batch_sampler=...)``: one training run, whatever the number of processes.
 
     A batch of the run is ``batch_size`` samples of all processes together. Each process gets its share, in parts where
-    gradients are accumulated; so the steps of the optimizer are those of one process that takes whole batches. A sample
+    gradients are accumulated; so the steps of the optimizer are those of one process that takes whole batches, as far
+    as a sample's gradient does not depend on the others of its part: batch normalization, and losses that compare the
+    samples of a batch (pairs, triplets), see the part alone. A sample
     is named by (epoch, index), from which a dataset such as ``hashcenters.data.images.ImageDataset`` makes the same
     augmentation in every process and worker. The order depends on the seed and the epoch alone; samples that do not
     fill a batch are left out of that epoch.
@@ -202,7 +204,10 @@ def held_out_split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Ten
             if not hot[~held_out, absent].any():  # one that was put back for another class may have it too
                 held_out[(held_out & hot[:, absent]).nonzero()[0]] = False
     if not held_out.any():
-        raise ValueError(f"validation_share={share} of {len(labels)} samples holds out none; raise it")
+        raise ValueError(
+            f"validation_share={share} of {len(labels)} samples holds out none, rounded for each class; take a larger "
+            "share, or hold none out"
+        )
     return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 
 

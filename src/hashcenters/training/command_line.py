@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hashcenters.data.images import ImageSplits, unreadable
 from hashcenters.training.recipes import DEEP_METHODS, PRESETS, SHALLOW_METHODS, Recipe, preset
-from hashcenters.training.run import RunOptions
+from hashcenters.training.run import RunOptions, Splits
 
-__all__ = ["add_data_arguments", "add_run_arguments", "options_from", "recipe_from", "stopping"]
+__all__ = ["add_data_arguments", "add_run_arguments", "checked_images", "options_from", "recipe_from", "stopping"]
 
 # Arguments that replace a field of the recipe, where they are given.
 _OVERRIDES = (
@@ -39,13 +42,18 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "--lists",
         type=Path,
         metavar="FOLDER",
-        help="take train.txt, test.txt and database.txt from there; the images of their lines are in root",
+        help="take train.txt, test.txt and database.txt from there, as they are; the images of their lines are in root",
     )
     data.add_argument(
         "--database", choices=("all", "disjoint"), default="all", help="search in the training images too, or not"
     )
     data.add_argument(
         "--on-missing", choices=("stop", "skip"), default="stop", help="what to do about absent images (default: stop)"
+    )
+    data.add_argument(
+        "--check-images",
+        action="store_true",
+        help="decode every image first; --on-missing says what to do about broken ones",
     )
     data.add_argument("--counts", action="store_true", help="print what was found beside the paper's Table 1, and stop")
     data.add_argument("--data-seed", type=int, default=0, help="which images train and ask (default: %(default)s)")
@@ -85,12 +93,20 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, backbone: str, out: Pa
     run.add_argument("--out", type=Path, help=f"folder of the run (default: {out}/METHOD-BACKBONE-BITS-PRESET)")
     run.set_defaults(out_base=out)
     run.add_argument("--resume", action="store_true", help="go on with the run in that folder, or start it")
-    run.add_argument(
+    select = run.add_mutually_exclusive_group()
+    select.add_argument(
         "--select-on-test",
         action="store_true",
         help="choose the epoch by mAP of the test queries, as peers do; optimistic, and the results say so",
     )
-    run.add_argument("--select-last", action="store_true", help="take the last epoch; hold no training samples out")
+    select.add_argument("--select-last", action="store_true", help="take the last epoch; hold no training samples out")
+    run.add_argument(
+        "--validation-share",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="training samples to hold out (default: %(default)s)",
+    )
     run.add_argument("--validate-every", type=int, default=5, metavar="EPOCHS", help="default: %(default)s")
     run.add_argument("--workers", type=int, default=4, help="processes that load images (default: %(default)s)")
     run.add_argument(
@@ -103,21 +119,60 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, backbone: str, out: Pa
     run.add_argument("--quiet", action="store_true", help="no bars, no words")
 
 
-def recipe_from(args: argparse.Namespace, dataset: str) -> Recipe:
+def checked_images(splits: ImageSplits, args: argparse.Namespace) -> ImageSplits:
+    """Decode every image where the arguments ask for it, and do what they say about broken ones.
+
+    Args:
+        splits: the images.
+        args: what ``add_data_arguments`` parsed.
+
+    Returns:
+        The splits, without broken images.
+
+    Raises:
+        OSError: some are broken, and the policy is to stop.
+    """
+    if not args.check_images:
+        return splits
+    broken = [path for images in (splits.queries, splits.database, splits.train) for path in unreadable(images)]
+    broken = sorted(set(broken))
+    if broken and args.on_missing == "stop":
+        named = ", ".join(broken[:5]) + (", ..." if len(broken) > 5 else "")
+        raise OSError(
+            f"{len(broken)} images cannot be read: {named}; mend them, or leave them out by --on-missing skip"
+        )
+    return splits.without(broken) if broken else splits
+
+
+def recipe_from(args: argparse.Namespace, splits: Splits) -> Recipe:
     """Build the recipe that the arguments ask for.
 
     Args:
         args: what ``add_run_arguments`` parsed.
-        dataset: name of the data set, which the presets look at.
+        splits: the data, whose name and kind of labels the presets look at.
 
     Returns:
         The preset, with the values given in place of its own.
     """
     method = args.method or ("ours" if args.preset == "ours" else "csq")
-    recipe = preset(args.preset, dataset, method=method, backbone=args.backbone, n_bits=args.bits, seed=args.seed)
+    recipe = preset(
+        args.preset,
+        splits.name,
+        method=method,
+        backbone=args.backbone,
+        n_bits=args.bits,
+        seed=args.seed,
+        multi_label=splits.train.labels.ndim == 2,
+    )
     given: dict[str, Any] = {"place_centers": True} if args.centers == "semantic" else {}
     given |= {name: getattr(args, name) for name in _OVERRIDES if getattr(args, name) is not None}
-    return dataclasses.replace(recipe, **given)
+    changed = dataclasses.replace(recipe, **given)
+    differences = recipe.changes(changed)
+    if differences:
+        words = ", ".join(f"{name} is {new!r}, not {old!r}" for name, (old, new) in differences.items())
+        note = f"Changed from the preset, whatever else is said here: {words}."
+        changed = dataclasses.replace(changed, quirks=(*changed.quirks, note))
+    return changed
 
 
 def options_from(args: argparse.Namespace, recipe: Recipe) -> RunOptions:
@@ -135,6 +190,7 @@ def options_from(args: argparse.Namespace, recipe: Recipe) -> RunOptions:
         folder=args.out or args.out_base / name.replace("/", "_").replace(":", "_"),
         resume=args.resume,
         selection="test" if args.select_on_test else "last" if args.select_last else "held-out",
+        validation_share=args.validation_share,
         validate_every=args.validate_every,
         n_workers=args.workers,
         n_accumulated=args.accumulate,
@@ -143,7 +199,12 @@ def options_from(args: argparse.Namespace, recipe: Recipe) -> RunOptions:
         compile=args.compile,
         tensorboard=args.tensorboard,
         progress=not args.quiet,
+        arguments={name: _plain(value) for name, value in vars(args).items() if name != "out_base"},
     )
+
+
+def _plain(value: object) -> object:
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 @contextmanager
@@ -167,7 +228,37 @@ def stopping(parser: argparse.ArgumentParser) -> Iterator[None]:
     """
     try:
         yield
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            f"\n{parser.prog}: stopped; the same command with --resume goes on after the last whole epoch\n"
+        )
+        raise SystemExit(130) from None
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and type(error) is not RuntimeError:
-            raise
-        raise SystemExit(f"{parser.prog}: {error}") from error
+            raise  # a bug of a library: NotImplementedError, RecursionError
+        if int(os.environ.get("RANK", 0)):  # the main process says it
+            raise SystemExit(1) from error
+        raise SystemExit(f"{parser.prog}: {_said(error)}") from error
+
+
+# What the library calls things, and the option that sets them.
+_OPTIONS = (
+    ('on_missing="skip"', "--on-missing skip"),
+    ("pass pretrained=False and load weights of yours with load_state_dict", "pass --no-pretrained"),
+    ("n_train_per_class=", "--train-per-class "),
+    ("n_queries_per_class=", "--queries-per-class "),
+    ("n_train=", "--train "),
+    ("n_queries=", "--queries "),
+    ("validation_share=", "--validation-share "),
+    ("batch_size=", "--batch-size "),
+)
+
+
+def _said(error: BaseException) -> str:
+    """Return an error's message in the words of the command line."""
+    words = str(error)
+    if "in DataLoader worker process" in words:  # torch hands over the worker's traceback; the message is its last line
+        words = words.rstrip().splitlines()[-1].partition(": ")[2]
+    for name, option in _OPTIONS:
+        words = words.replace(name, option)
+    return words

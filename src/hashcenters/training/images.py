@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from hashcenters.data.images import ImageDataset, ImageList, ImageSplits, csq_transform, deephash_transform
+from hashcenters.data.images import ImageDataset, ImageList, ImageSplits, csq_transform, deephash_transform, open_image
 from hashcenters.data.images.timm_transforms import timm_transform
 from hashcenters.models.hasher import Hasher
 from hashcenters.retrieval.result import RetrievalResult
@@ -18,7 +18,7 @@ from hashcenters.training.run import MakeDataset, RunOptions, train_and_evaluate
 __all__ = ["image_datasets", "image_thumbnails", "train_on_images"]
 
 
-def train_on_images(splits: ImageSplits, recipe: Recipe, options: RunOptions) -> RetrievalResult:
+def train_on_images(splits: ImageSplits, recipe: Recipe, options: RunOptions) -> RetrievalResult | None:
     """Do a whole run on images: ``train_and_evaluate`` with the recipe's transforms, and thumbnails.
 
     Args:
@@ -27,7 +27,7 @@ def train_on_images(splits: ImageSplits, recipe: Recipe, options: RunOptions) ->
         options: where to, and on what machine.
 
     Returns:
-        The metrics of the test queries.
+        The metrics of the test queries; None where the folder has them already.
     """
     return train_and_evaluate(
         splits, recipe, options, make_datasets=image_datasets(recipe), thumbnail=image_thumbnails(splits)
@@ -72,8 +72,7 @@ def image_thumbnails(splits: ImageSplits, *, size: int = 112) -> Callable[[int, 
 
     def thumbnail(position: int, split: str) -> Image.Image:
         images = splits.queries if split == "queries" else splits.database
-        with Image.open(images.absolute(position)) as image:
-            small: Image.Image = image.convert("RGB")
+        small = open_image(images.absolute(position))
         small.thumbnail((size, size))
         return small
 

@@ -111,8 +111,8 @@ def fit(
             channels-last layout, which is quicker on many GPUs.
         history: epochs that were trained before an interruption, as ``fit`` returned them or ``after_epoch`` got them.
             Training goes on with the next one; network, loss, optimizer, schedule and loader must be as they were then.
-        after_epoch: called with every epoch, in every process; it may evaluate the network, which is put back into
-            train mode afterwards. Its time does not count.
+        after_epoch: called with every epoch, in every process, when the networks of all are the same to the last
+            buffer; it may evaluate the network, which is put back into train mode afterwards. Its time does not count.
         progress: show a bar of batches on stderr, in the main process.
 
     Returns:
@@ -167,10 +167,21 @@ def fit(
             seconds = time.perf_counter() - start
             total_seconds = seconds + (done[-1].total_seconds if done else 0.0)
             done.append(Epoch(epoch, loss, n_samples, seconds, total_seconds))
+            _share_buffers(network, accelerator)
             if after_epoch is not None:
                 after_epoch(done[-1])
                 network.train()
     return done
+
+
+def _share_buffers(network: nn.Module, accelerator: Accelerator) -> None:
+    """Give every process the first one's buffers: each gathered statistics of batch normalization from its own batches.
+
+    What wraps the network does so before a pass forward, not after the last step.
+    """
+    if accelerator.num_processes > 1:
+        for buffer in network.buffers():
+            torch.distributed.broadcast(buffer, 0)
 
 
 def make_accelerator(*, mixed_precision: str = "no", n_accumulated: int = 1) -> Accelerator:
@@ -315,7 +326,9 @@ class _Run:
         if clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.parameters, clip_norm)
         self.optimizer.step()
-        if self.schedule is not None and not self.optimizer.step_was_skipped:  # float16 skips steps that overflow
+        if self.optimizer.step_was_skipped:  # float16 skips steps that overflow
+            return
+        if self.schedule is not None:
             self.schedule.step()
         if self.advance is not None:
             self.advance()

@@ -228,7 +228,14 @@ class Recipe:
 
 
 def preset(
-    name: str, dataset: str, *, method: str = "csq", backbone: str = "resnet50", n_bits: int = 64, seed: int = 0
+    name: str,
+    dataset: str,
+    *,
+    method: str = "csq",
+    backbone: str = "resnet50",
+    n_bits: int = 64,
+    seed: int = 0,
+    multi_label: bool | None = None,
 ) -> Recipe:
     """Return a recipe that is known by name.
 
@@ -257,6 +264,7 @@ def preset(
         backbone: see ``Recipe``.
         n_bits: code length.
         seed: 0..2**63 - 1.
+        multi_label: whether a sample may have several labels; None for what is known of MS COCO and NUS-WIDE by name.
 
     Returns:
         The recipe; its ``quirks`` say where it departs from its source or from good practice.
@@ -291,7 +299,9 @@ def preset(
         top_k=5000 if dataset in ("coco", "nus_wide") else 1000,
         seed=seed,
     )
-    return _for_method(makers[name](start))
+    if multi_label is None:
+        multi_label = dataset in ("coco", "nus_wide")
+    return _for_method(makers[name](start, multi_label))
 
 
 def _for_method(recipe: Recipe) -> Recipe:
@@ -311,11 +321,11 @@ def _for_method(recipe: Recipe) -> Recipe:
 class _Uses:
     """Which parts of a recipe its method looks at, and so which quirks are its own."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, multi_label: bool) -> None:
         method = recipe.method
         self.training = method in DEEP_METHODS
         self.centers = method in _CENTRAL
-        self.multi_label = recipe.dataset in ("coco", "nus_wide")
+        self.multi_label = multi_label
         self.ties = method in _OWN_TARGETS and self.multi_label
         self.quantization = method in ("csq", "csq+lp", "face", "magnet", "repmet")
         self.quantization_weight = self.quantization or method == "lp+lq"
@@ -344,9 +354,9 @@ _RECIPE_OF_CSQ = "The recipe is the source's for CSQ; this method was published 
 _SHALLOW = "A shallow method learns from the features of the pretrained backbone; nothing of this recipe trains it."
 
 
-def _csq_official(recipe: Recipe) -> Recipe:
+def _csq_official(recipe: Recipe, multi_label: bool) -> Recipe:
     alexnet = recipe.backbone == "alexnet"
-    uses = _Uses(recipe)
+    uses = _Uses(recipe, multi_label)
     weight = 0.05
     if alexnet:
         weight = 1e-4 if recipe.dataset == "imagenet100" and recipe.n_bits == 64 else 1e-3
@@ -412,9 +422,9 @@ def _csq_official(recipe: Recipe) -> Recipe:
     )
 
 
-def _csq_paper(recipe: Recipe) -> Recipe:
-    official = _csq_official(recipe)
-    uses = _Uses(recipe)
+def _csq_paper(recipe: Recipe, multi_label: bool) -> Recipe:
+    official = _csq_official(recipe, multi_label)
+    uses = _Uses(recipe, multi_label)
     quirks = _said(
         (not uses.training, _SHALLOW),
         (
@@ -444,9 +454,9 @@ def _csq_paper(recipe: Recipe) -> Recipe:
     )
 
 
-def _deephash(recipe: Recipe) -> Recipe:
+def _deephash(recipe: Recipe, multi_label: bool) -> Recipe:
     alexnet = recipe.backbone == "alexnet"
-    uses = _Uses(recipe)
+    uses = _Uses(recipe, multi_label)
     quirks = _said(
         (not uses.training, _SHALLOW),
         (uses.head, "The head is one linear layer (hidden_layers=0), where the paper has three layers with ReLU."),
@@ -482,7 +492,7 @@ def _deephash(recipe: Recipe) -> Recipe:
     )
 
 
-def _ours(recipe: Recipe) -> Recipe:
+def _ours(recipe: Recipe, multi_label: bool) -> Recipe:
     return dataclasses.replace(
         recipe,
         centers="semantic",

@@ -137,7 +137,6 @@ def write_results(
         (folder / name).unlink(missing_ok=True)
     if config is not None:
         write_json(folder / "config.json", config)
-    write_json(folder / "metrics.json", metrics)
     write_json(folder / "curves.json", _curves(result))
     write_atomically(folder / "codes.npz", _archive(packed, labels, names, class_names, n_bits))
     shown = _shown_queries(labels["queries"], n_grid_queries, seed)
@@ -152,6 +151,7 @@ def write_results(
         write_atomically(folder / "centers.png", _draw_centers(packed["queries"], labels["queries"], centers))
     if (drawn := _draw_training(folder / "log.jsonl")) is not None:
         write_atomically(folder / "training.png", drawn)
+    write_json(folder / "metrics.json", metrics)  # last: where it stands, all is there
     return metrics
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import platform
 import random
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -27,7 +29,7 @@ from hashcenters.centers import save_centers, similarity_from_features
 from hashcenters.centers.randomness import RUN_STREAM, random_stream
 from hashcenters.checks import check_count
 from hashcenters.models.hasher import Hasher
-from hashcenters.retrieval.codes import pack
+from hashcenters.retrieval.codes import pack, packed_width
 from hashcenters.retrieval.distributed import gather, is_active
 from hashcenters.retrieval.result import RetrievalResult
 from hashcenters.training.batches import EpochBatches, held_out_split
@@ -140,6 +142,7 @@ class RunOptions:
         tensorboard: write curves for TensorBoard too.
         evaluation_batch: samples that are encoded at once.
         progress: show bars and print what happens.
+        arguments: what the run was started with, of plain values, to be written down.
 
     Raises:
         TypeError: a number that is not an int.
@@ -163,6 +166,7 @@ class RunOptions:
     tensorboard: bool = False
     evaluation_batch: int = 128
     progress: bool = True
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.selection not in get_args(Selection):
@@ -185,12 +189,15 @@ def train_and_evaluate(
     *,
     make_datasets: Callable[[Hasher], MakeDataset],
     thumbnail: Callable[[int, str], Any] | None = None,
-) -> RetrievalResult:
+) -> RetrievalResult | None:
     """Do a whole run: train by a recipe, select weights, encode, evaluate, and write it all into a folder.
 
     Called in every process of ``accelerate launch`` or ``torchrun``, it shares the work: batches, encoding, counting.
     A run that is killed goes on with ``resume=True`` from its last whole epoch; on the CPU, with the same number of
-    processes, it ends with the same weights to the last bit.
+    processes and threads, it ends with the same weights to the last bit. The processes of several machines need one
+    folder that all can read.
+
+    The global random generators of torch, numpy and Python are seeded by the recipe.
 
     Args:
         splits: the data.
@@ -202,7 +209,7 @@ def train_and_evaluate(
             pictures of neighbours; None leaves the pictures out.
 
     Returns:
-        The metrics of the test queries.
+        The metrics of the test queries; None where ``resume`` finds a finished run.
 
     Raises:
         FileExistsError: the folder holds a run and ``resume`` is False.
@@ -212,7 +219,9 @@ def train_and_evaluate(
     """
     accelerator = make_accelerator(mixed_precision=options.mixed_precision, n_accumulated=options.n_accumulated)
     run = _Run(splits, recipe, options, make_datasets, accelerator)
-    run.open_folder()
+    if run.open_folder():
+        run.say(f"{options.folder} holds the finished run; delete its metrics.json to evaluate it again")
+        return None
     run.say(splits.report())
     if recipe.method in SHALLOW_METHODS:
         return run.finish(*run.encode_shallow(), centers=None, thumbnail=thumbnail)
@@ -260,45 +269,66 @@ class _Run:
 
     # The folder.
 
-    def open_folder(self) -> None:
-        """Refuse a folder that holds another run, read the checkpoint of this one, write down what it is."""
+    def open_folder(self) -> bool:
+        """Refuse a folder that holds another run, read the checkpoint of this one, write down what it is.
+
+        Returns:
+            Whether the run is finished.
+        """
         path = self.folder / "config.json"
         decides = self.decides()
-        if path.exists():
+        begun = (self.folder / "checkpoint.pt").exists()
+        finished = (self.folder / "metrics.json").exists()
+        if path.exists() and (begun or finished):  # otherwise a run that was refused, or stopped in its first epoch
             if not self.options.resume:
                 raise FileExistsError(f"{self.folder} holds a run: go on with it by --resume, or take another folder")
             try:
-                before = dict(json.loads(path.read_text(encoding="utf-8"))["decides"])
+                config = json.loads(path.read_text(encoding="utf-8"))
+                before = dict(config["decides"])
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{path} is damaged ({error!r}); take another folder") from error
             changed = sorted(name for name in {*before, *decides} if before.get(name) != decides.get(name))
             if changed:
                 shown = ", ".join(f"{name} was {before.get(name)!r}, is {decides.get(name)!r}" for name in changed)
                 raise ValueError(f"{self.folder} holds a run that was made otherwise: {shown}; take another folder")
-            if (self.folder / "checkpoint.pt").exists():
+            for name, now in self.divides().items():
+                if config.get(name) != now and not finished:
+                    self.say(
+                        f"{name} was {config.get(name)}, is {now}: the batches of a process are others from here on"
+                    )
+            if begun:
                 self.checkpoint = load_checkpoint(self.folder / "checkpoint.pt")
                 self.history, self.records = self.checkpoint.history, self.checkpoint.records
                 self.best_epoch, self.best_map = self.checkpoint.best_epoch, self.checkpoint.best_map
-                self.say(f"going on after epoch {len(self.history)} of {self.recipe.n_epochs}")
-        self.accelerator.wait_for_everyone()  # all have looked before one writes
+                if not finished:
+                    self.say(f"going on after epoch {len(self.history)} of {self.recipe.n_epochs}")
+        if is_active():  # and so all have looked before one writes
+            found = gather((len(self.history), finished))
+            if len(set(found)) > 1:
+                raise ValueError(
+                    f"all processes must see the same {self.folder}, but they found {found} epochs and results; "
+                    "take a folder that all machines share"
+                )
+        if finished:
+            return True
         if self.main:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for left in self.folder.glob(".*.tmp"):  # of a write that was killed
-                left.unlink()
             write_json(path, self.config(decides))
             if self.checkpoint is not None:
                 self.tidy()
+        return False
+
+    def divides(self) -> dict[str, int]:
+        """Return what a batch of the run is divided by."""
+        return {"n_processes": self.accelerator.num_processes, "n_accumulated": self.options.n_accumulated}
 
     def decides(self) -> dict[str, Any]:
         """Return what the weights depend on, as JSON would give it back."""
         recipe = {name: value for name, value in self.recipe.as_dict().items() if name != "quirks"}
+        splits = self.splits
         data = {
-            f"{name} items": len(part)
-            for name, part in (
-                ("train", self.splits.train),
-                ("queries", self.splits.queries),
-                ("database", self.splits.database),
-            )
+            f"{name} items": _fingerprint(part)
+            for name, part in (("train", splits.train), ("queries", splits.queries), ("database", splits.database))
         }
         chosen = {
             name: getattr(self.options, name)
@@ -315,7 +345,7 @@ class _Run:
             "recipe": self.recipe.as_dict(),
             "selection": self.selection,
             "options": asdict(self.options) | {"folder": self.folder.name},
-            "n_processes": self.accelerator.num_processes,
+            **self.divides(),
             "device": str(self.accelerator.device),
             "libraries": {
                 "python": platform.python_version(),
@@ -332,6 +362,7 @@ class _Run:
         counts = self.splits.counts()
         named = {"name": self.splits.name, "top_k": self.splits.top_k, "n_held_out": len(self.held_out or ())}
         sizes = {f"n_{name}": int(counts[name]) for name in ("train", "queries", "database")}
+        sizes["skipped"] = int(counts.get("skipped", 0))
         rest = {"n_classes": self.n_classes, "imbalance": counts["data_imbalance"], "report": self.splits.report()}
         return named | sizes | rest
 
@@ -341,8 +372,9 @@ class _Run:
         """Train, or go on; afterwards the network has the weights selected. Return the centers, if there are some."""
         recipe = self.recipe
         self.network.to(self.accelerator.device)
+        parts = math.prod(self.divides().values())
         plan = make_plan(
-            recipe,
+            replace(recipe, batch_size=max(1, recipe.batch_size // parts)),  # what a loss sees at once
             self.train_items.labels,
             self.n_classes,
             self.network.head.in_features,
@@ -372,7 +404,12 @@ class _Run:
             self.train_stage(1, loss_fn, plan, recipe.n_epochs)
             centers = _centers_of(loss_fn)
         if self.best_epoch:
-            self.network.load_state_dict(load_file(self.best_path(self.best_epoch)))
+            path = self.best_path(self.best_epoch)
+            if not path.exists():
+                raise FileNotFoundError(
+                    f"{path} is gone: the weights that were selected; train again in another folder"
+                )
+            self.network.load_state_dict(load_file(path))
         return centers
 
     def similarity(self) -> Tensor:
@@ -577,14 +614,19 @@ class _Run:
                 ("queries", self.splits.queries),
             )
         }
-        start = time.perf_counter()
         features, labels = gather_shares(shares["train"])
+        start = time.perf_counter()
         estimator = make_shallow(self.recipe)
-        estimator.fit(features.numpy(), labels.numpy())
+        if self.main:
+            estimator.fit(features.numpy(), labels.numpy())
+        if is_active():  # one fit for all: others might differ in the last digits
+            estimator = gather(estimator if self.main else None)[0]
         seconds = time.perf_counter() - start
         self.history = [Epoch(1, float("nan"), len(labels), seconds, seconds)]
 
         def packed(share: Encoded) -> Encoded:
+            if not len(share.codes):
+                return share._replace(codes=torch.zeros(0, packed_width(self.recipe.n_bits), dtype=torch.uint8))
             codes = pack(torch.from_numpy(estimator.transform(share.codes.numpy())))
             return share._replace(codes=codes)
 
@@ -628,6 +670,13 @@ class _Run:
         self.accelerator.wait_for_everyone()
         self.say(f"\n{result}\n\nwritten to {self.folder}")
         return result
+
+
+def _fingerprint(items: Items) -> str:
+    """Return what changes with any path or label."""
+    digest = hashlib.sha256("\n".join(items.paths).encode("utf-8", "surrogateescape"))
+    digest.update(items.labels.to(torch.int64).numpy().tobytes())
+    return f"{len(items)}, {digest.hexdigest()[:16]}"
 
 
 def _similarity(features: Tensor, labels: Tensor, n_classes: int) -> Tensor:
