@@ -233,10 +233,10 @@ def jpeg_files(n_files: int) -> Iterator[tuple[Path, tuple[str, ...]]]:
 
 def measure_loading(size: Size, step_seconds: float) -> list[Row]:
     """Time an image's loading against its part of a training step."""
-    from hashcenters.data.images import ImageDataset, ImageList, csq_transform, open_image
+    from hashcenters.data.images import ImageDataset, ItemList, csq_transform, open_image
 
     with jpeg_files(size.n_files) as (folder, names):
-        images = ImageList(folder, names, torch.zeros(len(names), dtype=torch.int64), ("nothing",))
+        images = ItemList(folder, names, torch.zeros(len(names), dtype=torch.int64), ("nothing",))
         calls: dict[str, Callable[[], object]] = {
             "decoding": lambda: [open_image(folder / name) for name in names],
         }

@@ -4,7 +4,7 @@
     python examples/train_nus_wide.py /data/nus_wide --method hashnet --bits 32
     accelerate launch examples/train_nus_wide.py /data/nus_wide --preset ours --mixed-precision bf16
 
-The folder holds the official lists (Concepts81.txt, ImageList/, AllLabels/ or TrainTestLabels/) and the images in
+The folder holds the official lists (Concepts81.txt, ItemList/, AllLabels/ or TrainTestLabels/) and the images in
 Flickr/. Many of them are no longer online: --on-missing skip leaves out and counts what is absent. A run that was
 stopped goes on with --resume; `python -m hashcenters.report runs/nus_wide/*` puts runs beside the paper's numbers.
 """

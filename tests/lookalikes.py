@@ -95,7 +95,7 @@ def nus_wide_tree(folder, *, n_images=200, labels=("AllLabels", "TrainTestLabels
     folder, rng = Path(folder), np.random.default_rng(seed)
     concepts, frequent = NUS_CONCEPTS.split(), NUS_FREQUENT.split()
     rare = [concept for concept in concepts if concept not in frequent]
-    (folder / "ImageList").mkdir(parents=True)
+    (folder / "ItemList").mkdir(parents=True)
     (folder / "Concepts81.txt").write_text("".join(f"{concept} \n" for concept in concepts), encoding="utf-8")
     tags = []
     for i in range(n_images):
@@ -114,7 +114,7 @@ def nus_wide_tree(folder, *, n_images=200, labels=("AllLabels", "TrainTestLabels
         ("TrainTestLabels", "TestImagelist.txt", "_Test", shuffled[half:]),
     ):
         text = "".join(name.replace("/", "\\") + "\n" for name, _ in rows)
-        (folder / "ImageList" / image_list).write_text(text, encoding="utf-8")
+        (folder / "ItemList" / image_list).write_text(text, encoding="utf-8")
         if kind in labels:
             (folder / kind).mkdir(exist_ok=True)
             for concept in concepts:

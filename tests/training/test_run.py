@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from hashcenters import HammingRetrievalEvaluator, HashHead
 from hashcenters.centers import similarity_from_features
-from hashcenters.data.images.dataset import seeded
+from hashcenters.data.seeding import seeded
 from hashcenters.models import Hasher
 from hashcenters.training import run as run_module
 from hashcenters.training.checkpoints import load_checkpoint, save_checkpoint

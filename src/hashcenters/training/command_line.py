@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hashcenters.data.images import ImageSplits, unreadable
+from hashcenters.data.images import ItemSplits, unreadable
 from hashcenters.training.recipes import DEEP_METHODS, PRESETS, SHALLOW_METHODS, Recipe, preset
 from hashcenters.training.run import RunOptions, Splits
 
@@ -119,7 +119,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, backbone: str, out: Pa
     run.add_argument("--quiet", action="store_true", help="no bars, no words")
 
 
-def checked_images(splits: ImageSplits, args: argparse.Namespace) -> ImageSplits:
+def checked_images(splits: ItemSplits, args: argparse.Namespace) -> ItemSplits:
     """Decode every image where the arguments ask for it, and do what they say about broken ones.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from hashcenters.data.images import ImageDataset, ImageList, ImageSplits, csq_transform, deephash_transform, open_image
+from hashcenters.data.images import ImageDataset, ItemList, ItemSplits, csq_transform, deephash_transform, open_image
 from hashcenters.data.images.timm_transforms import timm_transform
 from hashcenters.models.hasher import Hasher
 from hashcenters.retrieval.result import RetrievalResult
@@ -18,7 +18,7 @@ from hashcenters.training.run import MakeDataset, RunOptions, train_and_evaluate
 __all__ = ["image_datasets", "image_thumbnails", "train_on_images"]
 
 
-def train_on_images(splits: ImageSplits, recipe: Recipe, options: RunOptions) -> RetrievalResult | None:
+def train_on_images(splits: ItemSplits, recipe: Recipe, options: RunOptions) -> RetrievalResult | None:
     """Do a whole run on images: ``train_and_evaluate`` with the recipe's transforms, and thumbnails.
 
     Args:
@@ -51,7 +51,7 @@ def image_datasets(recipe: Recipe) -> Callable[[Hasher], MakeDataset]:
             make = csq_transform if recipe.transform == "csq" else deephash_transform
             return make(train, size=recipe.image_size)
 
-        def make_dataset(items: ImageList, *, train: bool, targets: Tensor | None = None) -> ImageDataset:
+        def make_dataset(items: ItemList, *, train: bool, targets: Tensor | None = None) -> ImageDataset:
             return ImageDataset(items, transform(train), targets=targets, seed=recipe.seed)
 
         return make_dataset
@@ -59,7 +59,7 @@ def image_datasets(recipe: Recipe) -> Callable[[Hasher], MakeDataset]:
     return for_network
 
 
-def image_thumbnails(splits: ImageSplits, *, size: int = 112) -> Callable[[int, str], Image.Image]:
+def image_thumbnails(splits: ItemSplits, *, size: int = 112) -> Callable[[int, str], Image.Image]:
     """Return what ``train_and_evaluate`` draws neighbours with.
 
     Args:

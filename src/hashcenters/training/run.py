@@ -63,7 +63,7 @@ Precision = Literal["no", "bf16", "fp16"]
 
 
 class Items(Protocol):
-    """Labelled files: ``hashcenters.data.images.ImageList``, or another data set's."""
+    """Labelled files: ``hashcenters.data.images.ItemList``, or another data set's."""
 
     @property
     def labels(self) -> Tensor:
@@ -84,7 +84,7 @@ class Items(Protocol):
 
 
 class Splits(Protocol):
-    """What to train on, to ask, and to search in: ``hashcenters.data.images.ImageSplits``, or another data set's."""
+    """What to train on, to ask, and to search in: ``hashcenters.data.images.ItemSplits``, or another data set's."""
 
     @property
     def name(self) -> str:

@@ -7,13 +7,13 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from hashcenters.data.images import ImageDataset, ImageList, ImageReadError, ImageSplits, csq_transform
-from hashcenters.data.images.dataset import seeded
+from hashcenters.data.images import ImageDataset, ImageReadError, ItemList, ItemSplits, csq_transform
+from hashcenters.data.seeding import seeded
 
 
 def _list(*paths, labels=None, root=".", classes=("cat", "dog")):
     labels = torch.arange(len(paths)) % len(classes) if labels is None else labels
-    return ImageList(root, paths, labels, classes)
+    return ItemList(root, paths, labels, classes)
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def images(tmp_path):
     return _list(*(f"{k}.png" for k in range(6)), root=tmp_path)
 
 
-# ---------------------------------------------------------------------------------------------------------- ImageList
+# ---------------------------------------------------------------------------------------------------------- ItemList
 
 
 def test_list_holds_what_it_was_given():
@@ -58,9 +58,9 @@ def test_list_refuses_what_is_wrong():
         _list("a", labels=torch.tensor([2]))
     with pytest.raises(TypeError, match="labels must be a tensor"):
         _list("a", labels=[0])
-    with pytest.raises(ValueError, match=r"must stay inside the image root, got '\.\./a'"):
+    with pytest.raises(ValueError, match=r"must stay inside the root, got '\.\./a'"):
         _list("../a")
-    with pytest.raises(ValueError, match="name every image once, got 'a/b' twice"):
+    with pytest.raises(ValueError, match="name every item once, got 'a/b' twice"):
         _list("a/b", "c", "a//b")
 
 
@@ -71,11 +71,11 @@ def test_symbolic_links_are_fine(tmp_path, images):
     assert len(ImageDataset(linked, csq_transform(False, size=8))[0][0]) == 3
 
 
-# -------------------------------------------------------------------------------------------------------- ImageSplits
+# -------------------------------------------------------------------------------------------------------- ItemSplits
 
 
 def test_splits_count_and_may_search_training_images():
-    splits = ImageSplits("pets", _list("1", "2", "3"), _list("4", "5"), _list("1", "3", "6", "7"), 2, ["x"])
+    splits = ItemSplits("pets", _list("1", "2", "3"), _list("4", "5"), _list("1", "3", "6", "7"), 2, ["x"])
     counts = splits.counts()
     assert counts == {
         "train": 3.0,
@@ -88,37 +88,37 @@ def test_splits_count_and_may_search_training_images():
         "skipped": 1.0,
     }
     report = splits.report()
-    assert "- 2 of 3 training images are in the database." in report
-    assert "- 1 images were left out: their files are missing or broken." in report
+    assert "- 2 of 3 training items are in the database." in report
+    assert "- 1 items were left out: their files are missing or broken." in report
 
 
 def test_queries_may_not_be_in_another_list(tmp_path):
     queries = _list("4", "5")
-    with pytest.raises(ValueError, match=r"queries and database must not share images, but 1 of 2 .* '.*5'"):
-        ImageSplits("pets", _list("1"), queries, _list("5", "6"), 1)
-    with pytest.raises(ValueError, match="queries and train must not share images, but 2 of 2 queries"):
-        ImageSplits("pets", queries, queries, _list("6"), 1)
+    with pytest.raises(ValueError, match=r"queries and database must not share items, but 1 of 2 .* '.*5'"):
+        ItemSplits("pets", _list("1"), queries, _list("5", "6"), 1)
+    with pytest.raises(ValueError, match="queries and train must not share items, but 2 of 2 queries"):
+        ItemSplits("pets", queries, queries, _list("6"), 1)
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(ValueError, match="queries and database must not share"):  # the same folder by another name
-        ImageSplits("pets", _list("1"), _list("2", root=tmp_path / "real"), _list("2", root=tmp_path / "link"), 1)
-    ImageSplits("pets", _list("1", root="a"), _list("1", root="b"), _list("1", root="c"), 1)
+        ItemSplits("pets", _list("1"), _list("2", root=tmp_path / "real"), _list("2", root=tmp_path / "link"), 1)
+    ItemSplits("pets", _list("1", root="a"), _list("1", root="b"), _list("1", root="c"), 1)
 
 
 def test_splits_refuse_lists_that_do_not_fit():
-    with pytest.raises(ValueError, match="queries must hold at least one image, got none"):
-        ImageSplits("pets", _list("1"), _list(), _list("2"), 1)
+    with pytest.raises(ValueError, match="queries must hold at least one item, got none"):
+        ItemSplits("pets", _list("1"), _list(), _list("2"), 1)
     with pytest.raises(ValueError, match=r"train and database must have the same classes .* 2 classes \(cat, dog\)"):
-        ImageSplits("pets", _list("1"), _list("2"), _list("3", classes=("cat",)), 1)
+        ItemSplits("pets", _list("1"), _list("2"), _list("3", classes=("cat",)), 1)
     hot = _list("2", labels=torch.tensor([[1, 0]]))
     with pytest.raises(ValueError, match="with single labels and 2 classes .* with multi-hot labels"):
-        ImageSplits("pets", _list("1"), hot, _list("3"), 1)
+        ItemSplits("pets", _list("1"), hot, _list("3"), 1)
     with pytest.raises(ValueError, match="top_k must be at least 1, got 0"):
-        ImageSplits("pets", _list("1"), _list("2"), _list("3"), 0)
+        ItemSplits("pets", _list("1"), _list("2"), _list("3"), 0)
 
 
 def test_without_leaves_images_out_of_every_list():
-    splits = ImageSplits("pets", _list("1", "2"), _list("3", "4"), _list("1", "5"), 1, ("0",))
+    splits = ItemSplits("pets", _list("1", "2"), _list("3", "4"), _list("1", "5"), 1, ("0",))
     rest = splits.without(["1", "4", "nowhere"])
     assert (rest.train.paths, rest.queries.paths, rest.database.paths) == (("2",), ("3",), ("5",))
     assert rest.skipped == ("0", "1", "4")

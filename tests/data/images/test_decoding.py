@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hashcenters.data.images import ImageReadError, open_image
-from hashcenters.data.images.decoding import check_entry
+from hashcenters.data.items import check_entry
 
 
 @pytest.mark.parametrize(
@@ -30,13 +30,13 @@ def test_entries_inside_the_root_pass(entry, plain):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("../a.jpg", "must stay inside the image root, got '../a.jpg'"),
-        ("a/../../b.jpg", "must stay inside the image root"),
-        ("a/..", "must stay inside the image root"),
-        ("/etc/passwd", "must be relative to the image root, got '/etc/passwd'; cut the root off"),
-        ("//server/share/a.jpg", "must be relative to the image root"),
-        ("C:/a.jpg", "must be relative to the image root"),
-        ("c:a.jpg", "must be relative to the image root"),
+        ("../a.jpg", "must stay inside the root, got '../a.jpg'"),
+        ("a/../../b.jpg", "must stay inside the root"),
+        ("a/..", "must stay inside the root"),
+        ("/etc/passwd", "must be relative to the root, got '/etc/passwd'; cut the root off"),
+        ("//server/share/a.jpg", "must be relative to the root"),
+        ("C:/a.jpg", "must be relative to the root"),
+        ("c:a.jpg", "must be relative to the root"),
         ("a\\b.jpg", 'must use "/" between folders'),
         ("..\\a.jpg", 'must use "/" between folders'),
         ("a\0.jpg", "must be one line without NUL"),

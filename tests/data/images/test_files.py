@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hashcenters.data.images import ImageList, missing, unreadable
+from hashcenters.data.images import ItemList, missing, unreadable
 from hashcenters.data.images.files import absent, present, random_order, read_text
 
 
@@ -15,7 +15,7 @@ def test_missing_and_unreadable_images_are_listed_in_order(tmp_path):
     (tmp_path / "1.png").unlink()
     (tmp_path / "4.png").unlink()
     (tmp_path / "4.png").symlink_to(tmp_path / "nowhere")
-    images = ImageList(tmp_path, ("4.png", "3.png", "2.png", "1.png", "0.png"), torch.zeros(5).long(), ("a",))
+    images = ItemList(tmp_path, ("4.png", "3.png", "2.png", "1.png", "0.png"), torch.zeros(5).long(), ("a",))
     assert missing(images) == ["4.png", "1.png"]
     for n_threads in (1, 3):
         assert unreadable(images, n_threads=n_threads) == ["4.png", "3.png", "1.png"]

@@ -41,14 +41,14 @@ def test_the_whole_tree(tree):
     assert splits.counts()["train_in_database"] == 300
     assert splits.counts()["data_imbalance"] == (300 * 299 - 300 * 2) / (300 * 2)
     assert unreadable(splits.database) == []  # the CMYK file and the PNG named .JPEG too
-    assert "- train: 9,700 fewer images than the paper" in splits.report()
+    assert "- train: 9,700 fewer items than the paper" in splits.report()
 
 
 def test_disjoint_database(tree):
     splits = imagenet100(tree, n_train_per_class=3, database="disjoint")
     assert len(splits.database) == 200
     assert not set(splits.database.paths) & set(splits.train.paths)
-    assert "- none of the training images are in the database." in splits.report()
+    assert "- none of the training items are in the database." in splits.report()
 
 
 def test_draws_depend_on_seed_and_class_alone(small, monkeypatch):

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashcenters.data.images import ImageList, read_list, read_lists, write_list
+from hashcenters.data.images import ItemList, read_list, read_lists, write_list
 from lookalikes import list_tree
 
 
@@ -51,8 +51,8 @@ def test_one_hot_rows_become_class_indices_on_request(tmp_path):
         ("a\n", r":1: a line must be a path, then 0 or 1 a class, got 'a'"),
         ("0\n", r":1: a line must be a path, then 0 or 1 a class"),
         ("a 0 1\n\nb c 0 0\n", r":3: an image must have a label, got none for 'b c'; drop the line"),
-        ("a 0 1\n../b 0 1\n", r":2: image paths must stay inside the image root, got '\.\./b'"),
-        ("/a 0 1\n", r":1: image paths must be relative"),
+        ("a 0 1\n../b 0 1\n", r":2: item paths must stay inside the root, got '\.\./b'"),
+        ("/a 0 1\n", r":1: item paths must be relative"),
         ("a 0 1\nb 0 1\n./a 1 0\n", r":3: an image must come once, got 'a' again \(first in line 1\)"),
         ("\n\n", "is empty"),
     ],
@@ -91,7 +91,7 @@ def test_lists_survive_the_round_trip(tmp_path_factory, data):
     labels = torch.tensor([data.draw(label) for _ in paths])
     if hot:
         labels = (labels[:, None] >> torch.arange(n_classes)) & 1
-    images = ImageList(".", tuple(paths), labels, tuple("abcd"[:n_classes]))
+    images = ItemList(".", tuple(paths), labels, tuple("abcd"[:n_classes]))
     file = tmp_path_factory.mktemp("lists") / "a.txt"
     write_list(images, file)
     again = read_list(file, ".", class_names=images.class_names, multi_label=hot)
@@ -100,7 +100,7 @@ def test_lists_survive_the_round_trip(tmp_path_factory, data):
 
 
 def test_paths_that_the_format_would_lose_are_not_written(tmp_path):
-    images = ImageList(".", ("a ",), torch.tensor([0]), ("cat",))
+    images = ItemList(".", ("a ",), torch.tensor([0]), ("cat",))
     with pytest.raises(ValueError, match="paths must not begin or end with a space in a list, got 'a '"):
         write_list(images, tmp_path / "a.txt")
 

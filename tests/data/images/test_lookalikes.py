@@ -44,7 +44,7 @@ def test_nus_wide_has_backslashes_and_rare_concepts(tmp_path):
     tree = nus_wide_tree(tmp_path, n_images=30, labels=("AllLabels",))
     assert len(NUS_CONCEPTS.split()) == 81
     assert set(NUS_FREQUENT.split()) < set(NUS_CONCEPTS.split())
-    lines = (tree / "ImageList" / "Imagelist.txt").read_text().splitlines()
+    lines = (tree / "ItemList" / "Imagelist.txt").read_text().splitlines()
     assert len(lines) == 30
     assert all(line.count("\\") == 1 for line in lines)
     assert not (tree / "TrainTestLabels").exists()

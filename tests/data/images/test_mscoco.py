@@ -47,7 +47,7 @@ def test_labels_are_the_annotations(tree):
     assert seen == {path for path, labels in expected.items() if labels}
     assert set(splits.train.paths) < set(splits.database.paths)
     assert unreadable(splits.database) == []
-    assert "- database: 112,102 fewer images than the paper (115, not 112,217)." in splits.report()
+    assert "- database: 112,102 fewer items than the paper (115, not 112,217)." in splits.report()
 
 
 def test_only_crowds_count_as_labels_too(small):
@@ -99,7 +99,7 @@ def test_missing_images_are_replaced_in_the_draw_alone(small):
     assert len(splits.queries) == 5
     assert len(set(splits.queries.paths) & set(first.queries.paths)) == 4
     assert len(set(splits.train.paths) & set(first.train.paths)) == 9
-    assert "- 1 images were left out" in splits.report()
+    assert "- 1 items were left out" in splits.report()
 
 
 def test_absent_files_show_the_layout(small):
@@ -121,7 +121,7 @@ def test_absent_files_show_the_layout(small):
             lambda c: c["annotations"].append({"image_id": 7, "category_id": 99}),
             "category 99, which is not declared",
         ),
-        (lambda c: c["images"][0].update(file_name="../../a.jpg"), "must stay inside the image root"),
+        (lambda c: c["images"][0].update(file_name="../../a.jpg"), "must stay inside the root"),
         (lambda c: c["images"].append(3), "instances_train2014.json must be a COCO instances JSON"),
     ],
 )

@@ -23,7 +23,7 @@ def _small(root, **options):
 
 def _labels(root):
     """Each image's concepts by a slow reading of the official files."""
-    names = (root / "ImageList" / "Imagelist.txt").read_text().split("\n")[:-1]
+    names = (root / "ItemList" / "Imagelist.txt").read_text().split("\n")[:-1]
     tags = {name.replace("\\", "/"): set() for name in names}
     for concept in NUS_CONCEPTS.split():
         column = (root / "AllLabels" / f"Labels_{concept}.txt").read_text().split()
@@ -78,7 +78,7 @@ def test_other_layouts(tree, own):
 
 
 def test_ties_of_frequency_go_by_name(own):
-    names = (own / "ImageList" / "Imagelist.txt").read_text().split("\n")[:-1]
+    names = (own / "ItemList" / "Imagelist.txt").read_text().split("\n")[:-1]
     for concept in NUS_CONCEPTS.split():
         share = {"zebra": 8, "castle": 6, "airport": 6, "book": 6}.get(concept, 0)
         column = "".join(f"{int(i < share)}\n" for i in range(len(names)))
@@ -110,7 +110,7 @@ def test_missing_images_stop_or_are_skipped(own):
 
 
 def test_an_image_listed_twice_counts_once(own):
-    file = own / "ImageList" / "Imagelist.txt"
+    file = own / "ItemList" / "Imagelist.txt"
     first = _small(own)
     with file.open("a") as lines:
         lines.write(first.train.paths[0].removeprefix("Flickr/").replace("/", "\\") + "\n")
@@ -136,12 +136,12 @@ def test_wrong_files_are_named(own):
     with pytest.raises(FileNotFoundError, match=r"AllLabels/Labels_sky\.txt' does not exist. The expected layout"):
         _small(own)
     labels.write_text(content)
-    file = own / "ImageList" / "Imagelist.txt"
+    file = own / "ItemList" / "Imagelist.txt"
     file.write_text("..\\..\\a.jpg\n" + file.read_text())
-    with pytest.raises(ValueError, match=r"Imagelist\.txt:1: image paths must stay inside the image root"):
+    with pytest.raises(ValueError, match=r"Imagelist\.txt:1: item paths must stay inside the root"):
         _small(own)
     file.unlink()
-    with pytest.raises(FileNotFoundError, match=r"ImageList/Imagelist\.txt' does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"ItemList/Imagelist\.txt' does not exist"):
         _small(own)
     shutil.rmtree(own / "AllLabels")
     shutil.rmtree(own / "TrainTestLabels")

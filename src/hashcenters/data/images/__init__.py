@@ -5,23 +5,24 @@ Three lists (training images, queries, database) come from ``imagenet100``, ``co
 needs timm.
 """
 
-from hashcenters.data.images.dataset import ImageDataset, ImageList, ImageSplits
+from hashcenters.data.images.dataset import ImageDataset
 from hashcenters.data.images.decoding import ImageReadError, open_image
 from hashcenters.data.images.files import missing, unreadable
 from hashcenters.data.images.imagenet import IMAGENET100_WNIDS, imagenet100
 from hashcenters.data.images.lists import read_list, read_lists, write_list
 from hashcenters.data.images.mscoco import coco
 from hashcenters.data.images.nuswide import nus_wide
-from hashcenters.data.images.protocol import TABLE_1, data_imbalance
 from hashcenters.data.images.transforms import csq_transform, deephash_transform
+from hashcenters.data.items import ItemList, ItemSplits
+from hashcenters.data.protocol import TABLE_1, data_imbalance
 
 __all__ = [
     "IMAGENET100_WNIDS",
     "TABLE_1",
     "ImageDataset",
-    "ImageList",
     "ImageReadError",
-    "ImageSplits",
+    "ItemList",
+    "ItemSplits",
     "coco",
     "csq_transform",
     "data_imbalance",

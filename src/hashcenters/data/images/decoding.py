@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from pathlib import Path
 
@@ -11,11 +10,10 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError(f'{error}; images need Pillow: pip install "hashcenters[images]"', name=error.name) from error
 
-__all__ = ["ImageReadError", "check_entry", "open_image"]
+__all__ = ["ImageReadError", "open_image"]
 
 # What Pillow's decoders let through: most breakage is an OSError, a broken PNG a SyntaxError, a cut header the rest.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error)
-_UNTIDY = re.compile(r"(^|/)(\.?/|\.$)|/$")
 
 
 class ImageReadError(OSError):
@@ -23,41 +21,6 @@ class ImageReadError(OSError):
 
     The only argument is the message, so that the error reaches the main process from a loader's worker as it is.
     """
-
-
-def check_entry(entry: str) -> str:
-    """Return an entry of an image list in its plain form, or refuse it where it could leave the image root.
-
-    The test looks at the text alone: a root or class folder that is a symbolic link to another disk is fine.
-
-    Args:
-        entry: path of an image relative to the root, "/" between its parts.
-
-    Returns:
-        The entry without "./" and doubled separators.
-
-    Raises:
-        ValueError: the entry is empty, absolute (``/a``, ``C:a``, ``//server``), holds a ".." part, a backslash (a
-            separator on one platform only) or a character that no file name has (NUL, line ends).
-
-    Examples:
-        >>> check_entry("./train/n01440764/a.JPEG")
-        'train/n01440764/a.JPEG'
-    """
-    if "\\" in entry:
-        raise ValueError(f'image paths must use "/" between folders, got {entry!r}')
-    if entry[:1] == "/" or entry[1:2] == ":":
-        raise ValueError(f"image paths must be relative to the image root, got {entry!r}; cut the root off")
-    if ".." in entry and ".." in entry.split("/"):
-        raise ValueError(f"image paths must stay inside the image root, got {entry!r}")
-    if "\0" in entry or "\n" in entry or "\r" in entry:
-        raise ValueError(f"image paths must be one line without NUL, got {entry!r}")
-    if entry == "" or _UNTIDY.search(entry):
-        tidy = "/".join(part for part in entry.split("/") if part not in ("", "."))
-        if tidy == "" or entry[-1] == "/":
-            raise ValueError(f"image paths must name a file, got {entry!r}")
-        return tidy
-    return entry
 
 
 def open_image(path: str | Path) -> Image.Image:

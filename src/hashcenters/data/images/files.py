@@ -15,14 +15,14 @@ from hashcenters.checks import check_count
 from hashcenters.data.images.decoding import ImageReadError, open_image
 
 if TYPE_CHECKING:
-    from hashcenters.data.images.dataset import ImageList
+    from hashcenters.data.items import ItemList
 
 __all__ = ["OnMissing", "absent", "missing", "present", "random_order", "read_text", "unreadable"]
 
 OnMissing = Literal["stop", "skip"]
 
 
-def missing(images: ImageList) -> list[str]:
+def missing(images: ItemList) -> list[str]:
     """List the images whose files do not exist.
 
     Args:
@@ -33,14 +33,14 @@ def missing(images: ImageList) -> list[str]:
 
     Examples:
         >>> import torch
-        >>> from hashcenters.data.images import ImageList
-        >>> missing(ImageList(Path("nowhere"), ("a.jpg",), torch.tensor([0]), ("cat",)))
+        >>> from hashcenters.data.images import ItemList
+        >>> missing(ItemList(Path("nowhere"), ("a.jpg",), torch.tensor([0]), ("cat",)))
         ['a.jpg']
     """
     return [path for path in images.paths if not os.path.isfile(os.path.join(images.root, path))]
 
 
-def unreadable(images: ImageList, *, n_threads: int = 4) -> list[str]:
+def unreadable(images: ItemList, *, n_threads: int = 4) -> list[str]:
     """List the images whose files are missing or cannot be decoded; opens and decodes each.
 
     Args:
@@ -48,12 +48,12 @@ def unreadable(images: ImageList, *, n_threads: int = 4) -> list[str]:
         n_threads: images decoded at a time.
 
     Returns:
-        Their paths, in the order of the list: leave them out by ``ImageSplits.without``.
+        Their paths, in the order of the list: leave them out by ``ItemSplits.without``.
 
     Examples:
         >>> import torch
-        >>> from hashcenters.data.images import ImageList
-        >>> unreadable(ImageList(Path("nowhere"), ("a.jpg",), torch.tensor([0]), ("cat",)))
+        >>> from hashcenters.data.images import ItemList
+        >>> unreadable(ItemList(Path("nowhere"), ("a.jpg",), torch.tensor([0]), ("cat",)))
         ['a.jpg']
     """
 

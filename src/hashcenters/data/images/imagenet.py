@@ -11,9 +11,9 @@ from typing import Final, Literal
 import torch
 
 from hashcenters.checks import check_count
-from hashcenters.data.images.dataset import ImageList, ImageSplits
 from hashcenters.data.images.files import OnMissing, absent, present, random_order
-from hashcenters.data.images.protocol import TABLE_1
+from hashcenters.data.items import ItemList, ItemSplits
+from hashcenters.data.protocol import TABLE_1
 
 __all__ = ["IMAGENET100_WNIDS", "imagenet100"]
 
@@ -56,7 +56,7 @@ def imagenet100(
     on_missing: OnMissing = "stop",
     wnids: Sequence[str] | None = None,
     seed: int = 0,
-) -> ImageSplits:
+) -> ItemSplits:
     """Read ImageNet-100 from the folders of ImageNet (ILSVRC 2012).
 
     The paper takes "the same data and settings" as HashNet (Sec. 4.1): 100 classes, 100 random training images each,
@@ -119,7 +119,7 @@ def imagenet100(
         )
 
     full, queries = (
-        ImageList(root, tuple(paths), torch.tensor(labels, dtype=torch.int64), classes)
+        ItemList(root, tuple(paths), torch.tensor(labels, dtype=torch.int64), classes)
         for paths, labels in lists.values()
     )
     rows: list[list[int]] = [[] for _ in classes]
@@ -138,7 +138,7 @@ def imagenet100(
     taken = set(chosen)
     searched = full if database == "all" else full.subset([row for row in range(len(full)) if row not in taken])
     top_k = TABLE_1["imagenet100"].top_k
-    return ImageSplits("imagenet100", full.subset(chosen), queries, searched, top_k, tuple(skipped))
+    return ItemSplits("imagenet100", full.subset(chosen), queries, searched, top_k, tuple(skipped))
 
 
 def _refuse_flat_validation(root: Path, classes: Sequence[str]) -> None:

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from hashcenters.checks import check_count
-from hashcenters.data.images.dataset import ImageList, ImageSplits
-from hashcenters.data.images.decoding import check_entry
 from hashcenters.data.images.files import OnMissing, absent, present, read_text
+from hashcenters.data.items import ItemList, ItemSplits, check_entry
 
 __all__ = ["read_list", "read_lists", "write_list"]
 
@@ -30,7 +29,7 @@ def read_list(
     class_names: Sequence[str] | None = None,
     n_classes: int | None = None,
     multi_label: bool = True,
-) -> ImageList:
+) -> ItemList:
     r"""Read a list of images; the files themselves are not looked at.
 
     A line is ``path 0 0 1 0``: the last ``n_classes`` fields are the labels, and what stands before them is the path,
@@ -118,10 +117,10 @@ def read_list(
     hot = np.frombuffer("".join(digits).encode("ascii"), dtype=np.uint8).reshape(len(digits), n_classes) - ord("0")
     labels = torch.from_numpy(hot if multi_label else hot.argmax(axis=1))
     names = tuple(str(k) for k in range(n_classes)) if class_names is None else tuple(class_names)
-    return ImageList(Path(root), tuple(lines), labels, names)
+    return ItemList(Path(root), tuple(lines), labels, names)
 
 
-def write_list(images: ImageList, path: str | Path) -> None:
+def write_list(images: ItemList, path: str | Path) -> None:
     """Write a list of images in the format that ``read_list`` reads.
 
     Args:
@@ -133,7 +132,7 @@ def write_list(images: ImageList, path: str | Path) -> None:
 
     Examples:
         >>> import tempfile
-        >>> images = ImageList(Path("photos"), ("a.jpg", "b.jpg"), torch.tensor([1, 0]), ("cat", "dog"))
+        >>> images = ItemList(Path("photos"), ("a.jpg", "b.jpg"), torch.tensor([1, 0]), ("cat", "dog"))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_list(images, f"{folder}/train.txt")
         ...     print(Path(folder, "train.txt").read_text(encoding="utf-8"))
@@ -161,7 +160,7 @@ def read_lists(
     n_classes: int | None = None,
     multi_label: bool = True,
     on_missing: OnMissing = "stop",
-) -> ImageSplits:
+) -> ItemSplits:
     """Read the three lists of an experiment: ``train.txt``, ``test.txt`` (the queries) and ``database.txt``.
 
     Args:
@@ -209,7 +208,7 @@ def read_lists(
     train, queries, database = (
         images.subset([row for row, path in enumerate(images.paths) if path not in gone]) for images in lists
     )
-    return ImageSplits(
+    return ItemSplits(
         name, train, queries, database, top_k=top_k, skipped=tuple(path for path in every if path in gone)
     )
 

@@ -9,10 +9,9 @@ from typing import Any, Literal
 import torch
 
 from hashcenters.checks import check_count
-from hashcenters.data.images.dataset import ImageList, ImageSplits
-from hashcenters.data.images.decoding import check_entry
 from hashcenters.data.images.files import OnMissing, absent, present, random_order
-from hashcenters.data.images.protocol import TABLE_1
+from hashcenters.data.items import ItemList, ItemSplits, check_entry
+from hashcenters.data.protocol import TABLE_1
 
 __all__ = ["coco"]
 
@@ -37,7 +36,7 @@ def coco(
     database: Literal["all", "disjoint"] = "all",
     on_missing: OnMissing = "stop",
     seed: int = 0,
-) -> ImageSplits:
+) -> ItemSplits:
     """Read MS COCO with the labels of its 80 categories of objects.
 
     What is known of the protocol: HashNet (ICCV 2017) joins the training and the validation images of 2014 and drops
@@ -123,9 +122,9 @@ def coco(
             f"n_queries={n_queries} and n_train={n_train} must fit into the images with labels, but there are "
             f"{len(order):,}; complete the folders or take fewer"
         )
-    every = ImageList(root, tuple(paths), labels, tuple(categories.values()))
+    every = ItemList(root, tuple(paths), labels, tuple(categories.values()))
     searched = sorted(order[n_queries:] if database == "all" else order[n_queries + n_train :])
-    return ImageSplits(
+    return ItemSplits(
         "coco",
         every.subset(sorted(order[n_queries : n_queries + n_train])),
         every.subset(sorted(order[:n_queries])),

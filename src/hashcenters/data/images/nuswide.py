@@ -11,17 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from hashcenters.checks import check_count
-from hashcenters.data.images.dataset import ImageList, ImageSplits
-from hashcenters.data.images.decoding import check_entry
 from hashcenters.data.images.files import OnMissing, absent, present, random_order, read_text
-from hashcenters.data.images.protocol import TABLE_1
+from hashcenters.data.items import ItemList, ItemSplits, check_entry
+from hashcenters.data.protocol import TABLE_1
 
 __all__ = ["nus_wide"]
 
 _LAYOUT = """
 nus_wide/
 ├── Concepts81.txt                   or ConceptsList/Concepts81.txt
-├── ImageList/
+├── ItemList/
 │   ├── Imagelist.txt                with AllLabels
 │   ├── TrainImagelist.txt           with TrainTestLabels
 │   └── TestImagelist.txt
@@ -44,7 +43,7 @@ def nus_wide(
     database: Literal["all", "disjoint"] = "all",
     on_missing: OnMissing = "stop",
     seed: int = 0,
-) -> ImageSplits:
+) -> ItemSplits:
     """Read NUS-WIDE with the labels of its most frequent concepts.
 
     What is known of the protocol: the paper takes "images from the 21 most frequent categories" (Sec. 4.1), with 10,000
@@ -122,10 +121,10 @@ def nus_wide(
             rows += mine.tolist()
         drawn.append(sorted(rows))
     queries, train = drawn
-    every = ImageList(root, tuple(paths), torch.from_numpy(labels), classes)
+    every = ItemList(root, tuple(paths), torch.from_numpy(labels), classes)
     if database == "all":
         free[train] = True
-    return ImageSplits(
+    return ItemSplits(
         "nus_wide",
         every.subset(train),
         every.subset(queries),
@@ -153,7 +152,7 @@ def _read_tags(root: Path, concepts: list[str]) -> tuple[list[str], NDArray[np.u
     names: list[str] = []
     tables = []
     for image_list, ending in parts:
-        listed = _find(root, f"ImageList/{image_list}")
+        listed = _find(root, f"ItemList/{image_list}")
         mine = []
         for number, line in enumerate(read_text(listed), 1):
             try:

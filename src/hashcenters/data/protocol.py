@@ -15,9 +15,9 @@ class PaperSettings(NamedTuple):
     """A row of the paper's Table 1.
 
     Attributes:
-        train: training images.
-        queries: test images.
-        database: images searched.
+        train: training items.
+        queries: test items.
+        database: items searched.
         data_imbalance: dissimilar pairs a similar pair.
         top_k: ranks that mAP looks at (Sec. 4.1).
         remark: what the authors' released lists hold instead, as far as they are public.
@@ -33,21 +33,23 @@ class PaperSettings(NamedTuple):
 
 TABLE_1: Final[Mapping[str, PaperSettings]] = {
     "imagenet100": PaperSettings(
-        10_000, 5_000, 128_495, 100, 1000, "the authors' lists hold 13,000 training images and 4,983 queries"
+        10_000, 5_000, 128_495, 100, 1000, "the authors' lists hold 13,000 training items and 4,983 queries"
     ),
     "coco": PaperSettings(
-        10_000, 5_000, 112_217, 1, 5000, "the authors' lists hold 9,992 training images and 5,000 queries"
+        10_000, 5_000, 112_217, 1, 5000, "the authors' lists hold 9,992 training items and 5,000 queries"
     ),
     "nus_wide": PaperSettings(
-        10_000, 2_040, 149_685, 5, 5000, "the authors' lists hold 10,455 training images and 2,040 queries"
+        10_000, 2_040, 149_685, 5, 5000, "the authors' lists hold 10,455 training items and 2,040 queries"
     ),
+    "ucf101": PaperSettings(9_500, 3_800, 9_500, 101, 100, "the paper rounds: split 1 has 9,537 and 3,783 videos"),
+    "hmdb51": PaperSettings(3_500, 1_500, 3_500, 51, 70, "the paper rounds: each split has 3,570 and 1,530 videos"),
 }
 
 
 def data_imbalance(labels: Tensor, *, block: int = 4096) -> float:
-    """Count dissimilar pairs of images for each similar pair (Table 1's DI), exactly.
+    """Count dissimilar pairs of items for each similar pair (Table 1's DI), exactly.
 
-    A pair is two different images, similar if they share at least one label. With 100 classes of 100 images this is
+    A pair is two different items, similar if they share at least one label. With 100 classes of 100 items this is
     100, the paper's "100:1".
 
     Args:
@@ -55,7 +57,7 @@ def data_imbalance(labels: Tensor, *, block: int = 4096) -> float:
         block: rows compared at a time; a matter of memory alone.
 
     Returns:
-        The ratio; infinity if no pair is similar, NaN for fewer than two images.
+        The ratio; infinity if no pair is similar, NaN for fewer than two items.
 
     Examples:
         >>> data_imbalance(torch.arange(10_000) % 100)
@@ -75,7 +77,7 @@ def data_imbalance(labels: Tensor, *, block: int = 4096) -> float:
             int(((hot[start : start + block] @ hot.T > 0) * counts).sum(1) @ counts[start : start + block])
             for start in range(0, len(rows), block)
         )
-        similar = ordered - int(counts[(rows > 0).any(1)].sum())  # an image is no pair with itself
+        similar = ordered - int(counts[(rows > 0).any(1)].sum())  # an item is no pair with itself
     return (n * (n - 1) - similar) / similar if similar else float("inf")
 
 
@@ -84,7 +86,7 @@ def describe(name: str, counts: Mapping[str, float]) -> str:
 
     Args:
         name: ``"imagenet100"``, ``"coco"``, ``"nus_wide"``; other names have no paper beside them.
-        counts: what ``ImageSplits.counts`` returns.
+        counts: what ``ItemSplits.counts`` returns.
 
     Returns:
         Several lines of text.
@@ -93,17 +95,17 @@ def describe(name: str, counts: Mapping[str, float]) -> str:
         >>> numbers = {"train": 2, "queries": 1, "database": 3, "n_classes": 2, "train_in_database": 0,
         ...            "labels_per_image": 1, "data_imbalance": 1, "skipped": 0}
         >>> print(describe("pets", numbers))
-        pets: 2 classes, 1.00 labels an image
+        pets: 2 classes, 1.00 labels an item
                         found
         train               2
         queries             1
         database            3
         imbalance       1.0:1
-        - none of the training images are in the database.
+        - none of the training items are in the database.
     """
     paper = TABLE_1.get(name)
     lines = [
-        f"{name}: {counts['n_classes']:.0f} classes, {counts['labels_per_image']:.2f} labels an image",
+        f"{name}: {counts['n_classes']:.0f} classes, {counts['labels_per_image']:.2f} labels an item",
         f"{'':10}{'found':>11}" + (f"{'paper':>11}" if paper else ""),
     ]
     differences = []
@@ -116,7 +118,7 @@ def describe(name: str, counts: Mapping[str, float]) -> str:
             if found != wanted:
                 word = "more" if found > wanted else "fewer"
                 differences.append(
-                    f"{row}: {abs(found - wanted):,} {word} images than the paper ({found:,}, not {wanted:,})."
+                    f"{row}: {abs(found - wanted):,} {word} items than the paper ({found:,}, not {wanted:,})."
                 )
         lines.append(f"{row:10}{found:>11,}{beside}")
     ratio = counts["data_imbalance"]
@@ -130,11 +132,11 @@ def describe(name: str, counts: Mapping[str, float]) -> str:
         )
     shared, train = int(counts["train_in_database"]), int(counts["train"])
     if shared in (0, train):
-        differences.append(f"{'all' if shared else 'none'} of the training images are in the database.")
+        differences.append(f"{'all' if shared else 'none'} of the training items are in the database.")
     else:
-        differences.append(f"{shared:,} of {train:,} training images are in the database.")
+        differences.append(f"{shared:,} of {train:,} training items are in the database.")
     if counts["skipped"]:
-        differences.append(f"{int(counts['skipped']):,} images were left out: their files are missing or broken.")
+        differences.append(f"{int(counts['skipped']):,} items were left out: their files are missing or broken.")
     if paper:
         differences.append(f"{paper.remark}.")
     return "\n".join(lines + [f"- {line}" for line in differences])

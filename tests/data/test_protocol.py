@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hashcenters.data.images import TABLE_1, data_imbalance
-from hashcenters.data.images.protocol import describe
+from hashcenters.data.protocol import describe
 
 
 def _imbalance_by_pairs(sets):
@@ -44,22 +44,22 @@ def test_description_names_every_difference():
     exact |= {"n_classes": 100, "labels_per_image": 1, "train_in_database": paper.train, "skipped": 0}
     lines = describe("imagenet100", exact).splitlines()
     assert lines[:6] == [
-        "imagenet100: 100 classes, 1.00 labels an image",
+        "imagenet100: 100 classes, 1.00 labels an item",
         "                found      paper",
         "train          10,000     10,000",
         "queries         5,000      5,000",
         "database      128,495    128,495",
         "imbalance     100.0:1      100:1",
     ]
-    assert lines[6] == "- all of the training images are in the database."
+    assert lines[6] == "- all of the training items are in the database."
     assert lines[7].startswith("- the authors' lists hold 13,000")
     assert len(lines) == 8
     other = describe("imagenet100", exact | {"train": 13_000, "queries": 4_983, "data_imbalance": 99.2, "skipped": 2})
     for line in (
-        "- train: 3,000 more images than the paper (13,000, not 10,000).",
-        "- queries: 17 fewer images than the paper (4,983, not 5,000).",
+        "- train: 3,000 more items than the paper (13,000, not 10,000).",
+        "- queries: 17 fewer items than the paper (4,983, not 5,000).",
         "- imbalance: 99.2 dissimilar pairs a similar pair in the training set, the paper says 100.",
-        "- 10,000 of 13,000 training images are in the database.",
-        "- 2 images were left out: their files are missing or broken.",
+        "- 10,000 of 13,000 training items are in the database.",
+        "- 2 items were left out: their files are missing or broken.",
     ):
         assert line in other.splitlines()
