@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from hashcenters.models import video_backbones
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -54,3 +56,11 @@ def test_relative_links_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_table_of_video_networks_is_that_of_the_code():
+    page = (ROOT / "docs" / "video.md").read_text(encoding="utf-8")
+    for row in video_backbones():
+        clip, smallest = (" x ".join(map(str, size)) for size in (row.clip, row.smallest))
+        line = f"| `{row.name}` | {row.width} | {row.n_parameters / 1e6:.1f} M | {clip} | {smallest} |"
+        assert line in page, line

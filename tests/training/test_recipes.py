@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from hashcenters.training.recipes import DEEP_METHODS, PRESETS, SHALLOW_METHODS, Recipe, preset
+from hashcenters.training.recipes import DEEP_METHODS, FRAME_METHODS, PRESETS, SHALLOW_METHODS, Recipe, preset
 
 RECIPE = Recipe(preset="mine", dataset="photos")
 DATASETS = ("imagenet100", "coco", "nus_wide", "photos")
@@ -16,7 +16,8 @@ def changed(**values):
 
 
 def test_every_preset_survives_json():
-    everything = itertools.product(PRESETS, DATASETS, DEEP_METHODS + SHALLOW_METHODS, ("resnet50", "alexnet"), (16, 64))
+    methods = [method for method in DEEP_METHODS + SHALLOW_METHODS if method not in FRAME_METHODS]
+    everything = itertools.product(PRESETS, DATASETS, methods, ("resnet50", "alexnet"), (16, 64))
     for name, dataset, method, backbone, n_bits in everything:
         recipe = preset(name, dataset, method=method, backbone=backbone, n_bits=n_bits, seed=7)
         assert (recipe.preset, recipe.dataset, recipe.method) == (name, dataset, method)
@@ -198,3 +199,38 @@ def test_values_out_of_range(field, values, message):
 def test_values_of_other_types(field, value, message):
     with pytest.raises(TypeError, match=message):
         changed(**{field: value})
+
+
+def test_presets_of_videos():
+    for name, dataset, method in itertools.product(
+        ("csq-official", "csq-paper", "ours"), ("ucf101", "hmdb51"), DEEP_METHODS
+    ):
+        recipe = preset(name, dataset, method=method, backbone="resnet50" if method in FRAME_METHODS else "mfnet3d")
+        assert recipe.modality == "video"
+        assert recipe.transform.endswith("-clip")
+        assert recipe.top_k == (100 if dataset == "ucf101" else 70)
+        assert Recipe.from_dict(json.loads(json.dumps(recipe.as_dict()))) == recipe
+        assert all(words.endswith(".") for words in recipe.quirks)
+    official = preset("csq-official", "hmdb51", backbone="mfnet3d")
+    assert (official.lr, official.backbone_multiplier) == (1e-3, 1.0)
+    assert official.augmented_database
+    assert any("match no head" in words for words in official.quirks)
+    assert any("fine-tuned on the labels of the same data set" in words for words in official.quirks)
+    assert not preset("csq-paper", "hmdb51").augmented_database
+    assert preset("ours", "clips", video=True).modality == "video"
+    assert preset("ours", "ucf101", video=False).modality == "image"
+    with pytest.raises(
+        ValueError, match="preset of videos must be one of 'csq-official', 'csq-paper', 'ours', got 'deephash'"
+    ):
+        preset("deephash", "ucf101")
+
+
+def test_images_and_videos_are_not_mixed_up():
+    for values, message in (
+        ({"method": "srh"}, "method 'srh' with backbone 'resnet50' is for videos: modality must be 'video'"),
+        ({"backbone": "frames:resnet18"}, "method 'csq' with backbone 'frames:resnet18' is for videos"),
+        ({"modality": "video"}, "transform 'csq' does not fit modality 'video'"),
+        ({"transform": "csq-clip"}, "transform 'csq-clip' does not fit modality 'image'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Recipe(preset="mine", dataset="clips", **values)

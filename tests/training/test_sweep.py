@@ -97,7 +97,9 @@ def test_errors():
         sweep(images, labels, weights=(0, -1))
     with pytest.raises(ValueError, match=r"validation_share must lie in \(0, 1\), got 1"):
         sweep(images, labels, validation_share=1)
-    with pytest.raises(ValueError, match="validation_share=0.001 of 200 samples holds out none, rounded for each class; take"):
+    with pytest.raises(
+        ValueError, match="validation_share=0.001 of 200 samples holds out none, rounded for each class; take"
+    ):
         sweep(images, labels, validation_share=0.001)
     with pytest.raises(ValueError, match="labels must have one row a sample: 200 samples, labels of shape"):
         sweep(images, labels[1:])

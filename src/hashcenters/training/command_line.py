@@ -11,11 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hashcenters.data.images import ItemSplits, unreadable
-from hashcenters.training.recipes import DEEP_METHODS, PRESETS, SHALLOW_METHODS, Recipe, preset
+from hashcenters.training.recipes import DEEP_METHODS, FRAME_METHODS, PRESETS, SHALLOW_METHODS, Recipe, preset
 from hashcenters.training.run import RunOptions, Splits
 
-__all__ = ["add_data_arguments", "add_run_arguments", "checked_images", "options_from", "recipe_from", "stopping"]
+__all__ = [
+    "add_data_arguments",
+    "add_run_arguments",
+    "add_video_arguments",
+    "checked_images",
+    "options_from",
+    "recipe_from",
+    "stopping",
+]
 
 # Arguments that replace a field of the recipe, where they are given.
 _OVERRIDES = (
@@ -28,6 +38,11 @@ _OVERRIDES = (
     "transform",
     "image_size",
     "pretrained",
+    "n_frames",
+    "frame_stride",
+    "n_clips",
+    "flip",
+    "weights",
 )
 
 
@@ -59,23 +74,57 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--data-seed", type=int, default=0, help="which images train and ask (default: %(default)s)")
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, *, backbone: str, out: Path) -> None:
+def add_video_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what a run on videos can be told besides, before or after ``add_run_arguments``.
+
+    Args:
+        parser: where to add them.
+    """
+    clips = parser.add_argument_group("clips")
+    clips.add_argument(
+        "--synthetic", action="store_true", help="make small videos first, and train a small run on them"
+    )
+    clips.add_argument("--split", type=int, choices=(1, 2, 3), default=1, help="official split (default: %(default)s)")
+    clips.add_argument(
+        "--on-missing", choices=("stop", "skip"), default="stop", help="what to do about absent videos (default: stop)"
+    )
+    clips.add_argument(
+        "--check-videos",
+        action="store_true",
+        help="decode the first frame of every video first; --on-missing says what to do about broken ones",
+    )
+    clips.add_argument(
+        "--counts", action="store_true", help="print what was found beside the paper's Table 1, and stop"
+    )
+    clips.add_argument("--frames", type=int, dest="n_frames", help="frames of a clip")
+    clips.add_argument("--stride", type=int, dest="frame_stride", help="distance of a clip's neighbours, in frames")
+    clips.add_argument(
+        "--clips", type=int, dest="n_clips", help="clips of a video that are averaged when it is encoded"
+    )
+    clips.add_argument("--no-flip", action="store_false", dest="flip", default=None, help="never mirror a clip")
+    clips.add_argument("--weights", help="file with weights of MFNet3D to begin with: .pth, .tar or .safetensors")
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, *, backbone: str, out: Path, video: bool = False) -> None:
     """Add what any run can be told on the command line.
 
     Args:
         parser: where to add them.
         backbone: the default backbone.
         out: the folder in which runs are written by default.
+        video: whether the run is on videos.
     """
+    presets = [name for name in PRESETS if not (video and name == "deephash")]
+    methods = [name for name in (*DEEP_METHODS, *SHALLOW_METHODS) if video or name not in FRAME_METHODS]
+    transforms = ("csq-clip", "plain-clip", "whole-clip") if video else ("csq", "deephash", "timm")
+    known = (
+        "mfnet3d, any pytorchvideo model, frames:NAME of a timm model" if video else "alexnet, lite0 or any timm model"
+    )
     recipe = parser.add_argument_group("recipe")
-    recipe.add_argument(
-        "--preset", choices=PRESETS, default="csq-paper", help="where all values come from (default: %(default)s)"
-    )
-    recipe.add_argument(
-        "--method", choices=(*DEEP_METHODS, *SHALLOW_METHODS), help="default: csq; with --preset ours, ours"
-    )
-    recipe.add_argument("--backbone", default=backbone, help="alexnet, lite0 or any timm model (default: %(default)s)")
-    recipe.add_argument("--bits", type=int, default=64, help="code length (default: %(default)s)")
+    recipe.add_argument("--preset", choices=presets, help="where all values come from (default: csq-paper)")
+    recipe.add_argument("--method", choices=methods, help="default: csq; with --preset ours, ours")
+    recipe.add_argument("--backbone", default=backbone, help=f"{known} (default: %(default)s)")
+    recipe.add_argument("--bits", type=int, dest="n_bits", help="code length (default: 64)")
     recipe.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
     recipe.add_argument("--epochs", type=int, dest="n_epochs", help="instead of the preset's")
     recipe.add_argument("--batch-size", type=int, help="samples of a step, of all processes together")
@@ -83,9 +132,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, backbone: str, out: Pa
     recipe.add_argument("--backbone-multiplier", type=float, help="the backbone's learning rate, as a multiple of it")
     recipe.add_argument("--quantization-weight", type=float, help="weight of L_Q")
     recipe.add_argument("--centers", help="method of HashCenterGenerator")
-    recipe.add_argument(
-        "--transform", choices=("csq", "deephash", "timm"), help="how images are cropped and normalised"
-    )
+    recipe.add_argument("--transform", choices=transforms, help="how images or clips are cropped and normalised")
     recipe.add_argument("--image-size", type=int, help="pixels of a side")
     recipe.add_argument("--no-pretrained", action="store_false", dest="pretrained", default=None, help="random weights")
 
@@ -108,7 +155,18 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, backbone: str, out: Pa
         help="training samples to hold out (default: %(default)s)",
     )
     run.add_argument("--validate-every", type=int, default=5, metavar="EPOCHS", help="default: %(default)s")
-    run.add_argument("--workers", type=int, default=4, help="processes that load images (default: %(default)s)")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    run.add_argument(
+        "--workers",
+        type=int,
+        default=min(4, cores // 2),
+        help="processes that load and decode (default: half of the cores, at most 4)",
+    )
+    run.add_argument(
+        "--threads",
+        type=int,
+        help="threads of torch on the CPU (default: half of the cores; more wait for each other where others compute)",
+    )
     run.add_argument(
         "--accumulate", type=int, default=1, metavar="N", help="pass a batch through in N parts, to save memory"
     )
@@ -154,19 +212,24 @@ def recipe_from(args: argparse.Namespace, splits: Splits) -> Recipe:
     Returns:
         The preset, with the values given in place of its own.
     """
-    method = args.method or ("ours" if args.preset == "ours" else "csq")
+    name = args.preset or "csq-paper"
+    method = args.method or ("ours" if name == "ours" else "csq")
     recipe = preset(
-        args.preset,
+        name,
         splits.name,
         method=method,
         backbone=args.backbone,
-        n_bits=args.bits,
+        n_bits=64 if args.n_bits is None else args.n_bits,
         seed=args.seed,
         multi_label=splits.train.labels.ndim == 2,
+        video=hasattr(args, "n_clips"),
     )
     given: dict[str, Any] = {"place_centers": True} if args.centers == "semantic" else {}
-    given |= {name: getattr(args, name) for name in _OVERRIDES if getattr(args, name) is not None}
+    given |= {name: getattr(args, name) for name in _OVERRIDES if getattr(args, name, None) is not None}
     changed = dataclasses.replace(recipe, **given)
+    if changed.place_centers and not changed.pretrained and changed.weights is None and args.centers is None:
+        # Random weights know nothing of how classes look.
+        changed = dataclasses.replace(changed, place_centers=False, centers="auto")
     differences = recipe.changes(changed)
     if differences:
         words = ", ".join(f"{name} is {new!r}, not {old!r}" for name, (old, new) in differences.items())
@@ -193,6 +256,7 @@ def options_from(args: argparse.Namespace, recipe: Recipe) -> RunOptions:
         validation_share=args.validation_share,
         validate_every=args.validate_every,
         n_workers=args.workers,
+        n_threads=_threads(args.threads),
         n_accumulated=args.accumulate,
         mixed_precision=args.mixed_precision,
         channels_last=args.channels_last,
@@ -201,6 +265,12 @@ def options_from(args: argparse.Namespace, recipe: Recipe) -> RunOptions:
         progress=not args.quiet,
         arguments={name: _plain(value) for name, value in vars(args).items() if name != "out_base"},
     )
+
+
+def _threads(asked: int | None) -> int | None:
+    if asked is not None or torch.accelerator.is_available() or "OMP_NUM_THREADS" in os.environ:
+        return asked
+    return max(1, torch.get_num_threads() // 2)
 
 
 def _plain(value: object) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -133,7 +134,13 @@ class _NoHead(nn.Identity):
 
 
 def features_of(
-    network: Hasher, dataset: Dataset[Any], labels: Tensor, *, accelerator: Accelerator, loading: Loading
+    network: Hasher,
+    dataset: Dataset[Any],
+    labels: Tensor,
+    *,
+    accelerator: Accelerator,
+    loading: Loading,
+    encoder: Callable[[Hasher], Hasher] | None = None,
 ) -> Encoded:
     """Compute the backbone's features of this process's share of a data set.
 
@@ -143,9 +150,12 @@ def features_of(
         labels: the labels of the whole data set.
         accelerator: knows the processes and the precision.
         loading: how samples come from disk.
+        encoder: makes of a network what encodes, see ``train_and_evaluate``.
 
     Returns:
         The share, with features in the place of codes.
     """
     extractor = Hasher(network.backbone, _NoHead(network.head.in_features))  # type: ignore[arg-type]
+    if encoder is not None:
+        extractor = encoder(extractor)
     return encode_share(extractor, dataset, labels, accelerator=accelerator, loading=loading, packed=False)

@@ -51,7 +51,9 @@ def image_datasets(recipe: Recipe) -> Callable[[Hasher], MakeDataset]:
             make = csq_transform if recipe.transform == "csq" else deephash_transform
             return make(train, size=recipe.image_size)
 
-        def make_dataset(items: ItemList, *, train: bool, targets: Tensor | None = None) -> ImageDataset:
+        def make_dataset(
+            items: ItemList, *, train: bool, targets: Tensor | None = None, database: bool = False
+        ) -> ImageDataset:
             return ImageDataset(items, transform(train), targets=targets, seed=recipe.seed)
 
         return make_dataset

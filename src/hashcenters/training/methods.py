@@ -23,15 +23,27 @@ from hashcenters.losses.margin import DPNLoss
 from hashcenters.losses.pairwise import DCHLoss, DHNLoss, DPSHLoss, HashNetLoss, PairwiseSimilarityLoss
 from hashcenters.losses.triplet import DivideAndEncodeHead, DNNHLoss
 from hashcenters.losses.two_stage import CNNHLoss, cnnh_codes
+from hashcenters.losses.video import DHLoss, DLSTMLoss, DVHLoss
 from hashcenters.models.hasher import Hasher
 from hashcenters.models.image import image_hasher
-from hashcenters.training.recipes import DEEP_METHODS, SHALLOW_METHODS, Recipe
+from hashcenters.models.sequence import (
+    DifferentialLSTMHead,
+    FrameEncoder,
+    MeanPoolHead,
+    RecurrentHead,
+    TemporalFusionHead,
+)
+from hashcenters.training.recipes import DEEP_METHODS, FRAME_METHODS, SHALLOW_METHODS, Recipe
 
 __all__ = ["DEEP_METHODS", "SHALLOW_METHODS", "Plan", "make_network", "make_plan", "make_shallow", "second_loss"]
 
 _LEARNED = {"face": FaceCenterLoss, "magnet": MagnetCenterLoss, "repmet": RepMetCenterLoss}
 # Losses of the samples of a batch among each other, and the head that normalizes over a batch.
-_COMPARING = ("csq+lp", "lp+lq", "dnnh", "dhn", "dpsh", "hashnet", "dch", "magnet", "orthohash")
+_COMPARING = (
+    *("csq+lp", "lp+lq", "dnnh", "dhn", "dpsh", "hashnet", "dch", "magnet", "orthohash"),
+    *("dh", "srh", "dvh", "dlstm"),
+)
+_FRAME_HEADS = {"dh": MeanPoolHead, "srh": RecurrentHead, "dvh": TemporalFusionHead, "dlstm": DifferentialLSTMHead}
 _PAIR_WEIGHT = 0.2  # of L_P beside L_C: the default of the paper's released code
 _BALANCED_DRAWS = 1000
 
@@ -143,6 +155,14 @@ def make_plan(
             return Plan(DCHLoss())
         case "greedyhash":
             return Plan(GreedyHashLoss(n_classes, n_bits))
+        case "dh":
+            return Plan(DHLoss())
+        case "srh":  # its own loss could not be verified
+            return Plan(DPSHLoss())
+        case "dvh":
+            return Plan(DVHLoss())
+        case "dlstm":
+            return Plan(DLSTMLoss())
     raise AssertionError(method)  # a recipe has no other
 
 
@@ -190,13 +210,50 @@ def make_network(recipe: Recipe, head: nn.Module | None = None) -> Hasher:
         >>> [tuple(layer.weight.shape) for layer in make_network(recipe).head.layers]
         [(512, 512), (64, 512)]
     """
+    if recipe.modality == "video":
+        return _video_network(recipe)
     network = image_hasher(
         recipe.backbone, recipe.n_bits, pretrained=recipe.pretrained, image_size=recipe.image_size, hidden_features=()
     )
     if head is not None:
         network.head = head  # type: ignore[assignment]
         return network
-    width = network.head.in_features
+    network.head = _head(recipe, network.head.in_features)
+    return network
+
+
+def _video_network(recipe: Recipe) -> Hasher:
+    """Make the network of a recipe for clips."""
+    if recipe.weights is not None and recipe.backbone != "mfnet3d":
+        raise ValueError(f"weights are for backbone 'mfnet3d', got {recipe.backbone!r}")
+    if recipe.method in FRAME_METHODS or recipe.backbone.startswith("frames:"):
+        name = recipe.backbone.removeprefix("frames:")
+        frames = image_hasher(
+            name, recipe.n_bits, pretrained=recipe.pretrained, image_size=recipe.image_size, hidden_features=()
+        )
+        head = _FRAME_HEADS.get(recipe.method, MeanPoolHead)(frames.head.in_features, recipe.n_bits)
+        return FrameEncoder(frames.backbone, head)
+    from hashcenters.models.video import video_hasher  # pytorchvideo is needed here alone
+
+    mfnet = recipe.backbone == "mfnet3d"
+    network = video_hasher(
+        recipe.backbone,
+        recipe.n_bits,
+        pretrained=recipe.pretrained and not mfnet,  # whose weights are a file
+        clip_frames=recipe.n_frames,
+        clip_size=recipe.image_size,
+        hidden_features=(),
+    )
+    network.head = _head(recipe, network.head.in_features)
+    if recipe.weights is not None:
+        from hashcenters.models.multifiber import MFNet3D, load_mfnet3d
+
+        assert isinstance(network.backbone, MFNet3D)
+        load_mfnet3d(recipe.weights, network=network.backbone)
+    return network
+
+
+def _head(recipe: Recipe, width: int) -> HashHead:
     own = HashHead(width, recipe.n_bits, hidden_features=(width,) * recipe.hidden_layers, dropout=recipe.dropout)
     if recipe.head_std is not None:
         for name, parameter in own.layers[-1].named_parameters():
@@ -204,8 +261,7 @@ def make_network(recipe: Recipe, head: nn.Module | None = None) -> Hasher:
                 nn.init.zeros_(parameter)
             else:
                 nn.init.normal_(parameter, std=recipe.head_std)
-    network.head = own
-    return network
+    return own
 
 
 def make_shallow(recipe: Recipe) -> Any:  # noqa: ANN401 -- scikit-learn is untyped

@@ -116,8 +116,17 @@ class Splits(Protocol):
 class MakeDataset(Protocol):
     """Makes a data set of items."""
 
-    def __call__(self, items: Any, *, train: bool, targets: Tensor | None = None) -> Dataset[Any]:  # noqa: ANN401
+    def __call__(
+        self,
+        items: Any,  # noqa: ANN401
+        *,
+        train: bool,
+        targets: Tensor | None = None,
+        database: bool = False,
+    ) -> Dataset[Any]:
         """Return pairs of input and label, or row of targets; augmented where ``train`` says so.
+
+        ``database`` says that the items are to be searched in.
 
         Its keys are indices, or pairs (epoch, index) that augmentation is to depend on.
         """
@@ -135,6 +144,7 @@ class RunOptions:
         validation_share: share of the training samples to hold out.
         validate_every: epochs between validations; the last epoch always has one.
         n_workers: processes that load and decode, for each process of the run.
+        n_threads: threads of torch on the CPU, for the whole process; None leaves them.
         n_accumulated: parts that a process's share of a batch is divided into, to save memory.
         mixed_precision: "bf16" or "fp16" for the network; "no" is float32.
         channels_last: lay out images with channels last.
@@ -159,6 +169,7 @@ class RunOptions:
     validation_share: float = 0.1
     validate_every: int = 5
     n_workers: int = 0
+    n_threads: int | None = None
     n_accumulated: int = 1
     mixed_precision: Precision = "no"
     channels_last: bool = False
@@ -180,6 +191,8 @@ class RunOptions:
         for name in ("validate_every", "n_accumulated", "evaluation_batch"):
             check_count(getattr(self, name), name)
         check_count(self.n_workers, "n_workers", least=0)
+        if self.n_threads is not None:
+            check_count(self.n_threads, "n_threads")
 
 
 def train_and_evaluate(
@@ -189,6 +202,7 @@ def train_and_evaluate(
     *,
     make_datasets: Callable[[Hasher], MakeDataset],
     thumbnail: Callable[[int, str], Any] | None = None,
+    encoder: Callable[[Hasher], Hasher] | None = None,
 ) -> RetrievalResult | None:
     """Do a whole run: train by a recipe, select weights, encode, evaluate, and write it all into a folder.
 
@@ -207,6 +221,7 @@ def train_and_evaluate(
             network.
         thumbnail: called with a position and ``"queries"`` or ``"database"``, returns a small PIL image for the
             pictures of neighbours; None leaves the pictures out.
+        encoder: makes of the trained network what encodes database and queries; None takes the network itself.
 
     Returns:
         The metrics of the test queries; None where ``resume`` finds a finished run.
@@ -217,8 +232,11 @@ def train_and_evaluate(
         OSError: the folder cannot be written; the last checkpoint stays.
         RuntimeError: a worker that loads samples died.
     """
+    if options.n_threads is not None:
+        torch.set_num_threads(options.n_threads)
     accelerator = make_accelerator(mixed_precision=options.mixed_precision, n_accumulated=options.n_accumulated)
     run = _Run(splits, recipe, options, make_datasets, accelerator)
+    run.encoder = encoder
     if run.open_folder():
         run.say(f"{options.folder} holds the finished run; delete its metrics.json to evaluate it again")
         return None
@@ -255,6 +273,7 @@ class _Run:
             self.train_items, self.held_out = splits.train.subset(rows), splits.train.subset(held_out)
         _seed_all(recipe.seed, 0)  # the same weights to begin with in every process
         self.network = make_network(recipe)
+        self.encoder: Callable[[Hasher], Hasher] | None = None
         self.make_dataset = make_datasets(self.network)
         self.n_classes = len(splits.train.class_names)
         self.checkpoint: Checkpoint | None = None
@@ -424,6 +443,7 @@ class _Run:
             self.train_items.labels,
             accelerator=self.accelerator,
             loading=self.loading,
+            encoder=self.encoder,
         )
         similarity = _similarity(*gather_shares(share), self.n_classes)
         if self.main:
@@ -536,7 +556,7 @@ class _Run:
         else:
             assert self.held_out is not None
             items, queries = self.train_items, self.held_out
-        value = self.evaluate(self.encode(items), self.encode(queries)).map
+        value = self.evaluate(self.encode(items, database=True), self.encode(queries)).map
         self.records[-1]["map"] = value
         if select and value > self.best_map:
             self.best_epoch, self.best_map = epoch, value
@@ -578,11 +598,11 @@ class _Run:
 
     # Evaluation.
 
-    def encode(self, items: Items) -> Encoded:
+    def encode(self, items: Items, *, database: bool = False) -> Encoded:
         """Encode this process's share of items."""
         return encode_share(
-            self.network,
-            self.make_dataset(items, train=False),
+            self.network if self.encoder is None else self.encoder(self.network),
+            self.make_dataset(items, train=False, database=database),
             items.labels,
             accelerator=self.accelerator,
             loading=self.loading,
@@ -595,7 +615,7 @@ class _Run:
     def encode_test(self) -> tuple[Encoded, Encoded]:
         """Encode database and queries by the network."""
         self.say(f"encoding {len(self.splits.database)} items and {len(self.splits.queries)} queries")
-        return self.encode(self.splits.database), self.encode(self.splits.queries)
+        return self.encode(self.splits.database, database=True), self.encode(self.splits.queries)
 
     def encode_shallow(self) -> tuple[Encoded, Encoded]:
         """Train a shallow method on the backbone's features, and encode database and queries by it."""
@@ -607,6 +627,7 @@ class _Run:
                 items.labels,
                 accelerator=self.accelerator,
                 loading=self.loading,
+                encoder=self.encoder,
             )
             for name, items in (
                 ("train", self.train_items),
