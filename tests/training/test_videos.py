@@ -143,6 +143,7 @@ def test_thumbnails(folder):
 def test_broken_videos_are_looked_for_where_asked(folder, tmp_path):
     splits = hmdb51(folder)
     assert checked_videos(splits, parser().parse_args([])) is splits
+    assert checked_videos(splits, parser().parse_args(["--synthetic"])).name == "hmdb51-synthetic"
     assert checked_videos(splits, parser().parse_args(["--check-videos"])) is splits
     root = tmp_path / "hmdb51"
     objects = np.zeros((4, 28, 28), np.uint8)

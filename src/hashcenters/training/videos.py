@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -222,6 +223,8 @@ def checked_videos(splits: ItemSplits, args: argparse.Namespace) -> ItemSplits:
     Raises:
         OSError: some are broken, and the policy is to stop.
     """
+    if args.synthetic:  # not to be taken for the data set whose layout it has
+        splits = replace(splits, name=f"{splits.name}-synthetic")
     if not args.check_videos:
         return splits
     broken = sorted({path for videos in (splits.queries, splits.database) for path in unreadable_videos(videos)})
