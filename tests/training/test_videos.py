@@ -88,6 +88,12 @@ def test_weights_to_begin_with(folder, tmp_path):
         make_network(other)
 
 
+def test_mfnet3d_begins_with_a_file_or_with_random_weights(folder):
+    pretrained = dataclasses.replace(recipe(folder), pretrained=True)
+    with pytest.raises(ValueError, match=r"no hub has weights of 'mfnet3d': set weights to a file \(--weights\)"):
+        make_network(pretrained)
+
+
 def test_logits_of_several_clips_are_averaged():
     network = Hasher(nn.Flatten(), HashHead(3 * 2 * 4 * 4, 8))
     average = ClipAverage(network)

@@ -236,6 +236,10 @@ def _video_network(recipe: Recipe) -> Hasher:
     from hashcenters.models.video import video_hasher  # pytorchvideo is needed here alone
 
     mfnet = recipe.backbone == "mfnet3d"
+    if mfnet and recipe.pretrained and recipe.weights is None:
+        raise ValueError(
+            "no hub has weights of 'mfnet3d': set weights to a file (--weights), or pretrained=False (--no-pretrained)"
+        )
     network = video_hasher(
         recipe.backbone,
         recipe.n_bits,

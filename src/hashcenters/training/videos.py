@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
@@ -208,6 +209,8 @@ def make_synthetic(args: argparse.Namespace, *, layout: Literal["hmdb51", "ucf10
         shutil.rmtree(unfinished, ignore_errors=True)
         write_moving_videos(unfinished, moving_objects(), n_train=_N_TRAIN, n_test=_N_TEST, seed=0, layout=layout)
         unfinished.rename(args.root)
+    while not args.root.exists():  # another process of this machine writes them
+        time.sleep(0.2)
 
 
 def checked_videos(splits: ItemSplits, args: argparse.Namespace) -> ItemSplits:
