@@ -78,7 +78,7 @@ class Noisy(Dataset):
 
 
 def make_datasets(network):
-    return lambda items, *, train, targets=None: Noisy(items, train, targets)
+    return lambda items, *, train, targets=None, database=False: Noisy(items, train, targets)
 
 
 def clouds(multi_label=False):
