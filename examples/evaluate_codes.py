@@ -48,6 +48,22 @@ def code_length(arrays: Mapping[str, NDArray[Any]], bits: int | None) -> int:
     return width * 8 if arrays["database"].dtype == np.uint8 else width
 
 
+def bits_or_values(codes: NDArray[Any], name: str, *, packed: bool) -> NDArray[Any]:
+    """Return codes as the evaluator takes them: 0/1 and ±1 in whole numbers become bits."""
+    if not np.issubdtype(codes.dtype, np.integer) or codes.size == 0:
+        return codes
+    if codes.dtype != np.uint8 and codes.min() >= -1 and codes.max() <= 1:
+        return codes > 0
+    if codes.dtype != np.uint8:
+        raise ValueError(f"{name} must be packed uint8, real values, 0/1 or ±1, got {codes.dtype} beyond ±1")
+    if not packed and codes.max() <= 1:
+        raise ValueError(
+            f"{name} holds 0 and 1 alone in uint8: if a byte is a bit, save it as bool; if 8 bits are packed into it, "
+            "pass --bits"
+        )
+    return codes
+
+
 def class_ids(labels: NDArray[Any]) -> NDArray[Any]:
     """Return labels in whole numbers: some files have them as floats."""
     whole = labels.astype(np.int64)
@@ -71,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with stopping(parser):
         arrays = read(args.files)
+        known = args.bits is not None or "n_bits" in arrays
+        arrays |= {part: bits_or_values(arrays[part], part, packed=known) for part in ("database", "query")}
         evaluator = HammingRetrievalEvaluator(
             code_length(arrays, args.bits), top_k=args.top_k, ap_denominator=args.denominator
         )

@@ -89,6 +89,27 @@ def test_wrong_arrays(main, tmp_path):
         main([str(tmp_path / "pickle.npz")])
 
 
+@pytest.mark.parametrize("low", [0, -1])
+def test_whole_numbers_are_bits(low, main, tmp_path, capsys):
+    parts = arrays()
+    whole = {part: np.where(parts[part] >= 0, 1, low) for part in ("database", "query")}
+    np.savez(tmp_path / "codes.npz", **(parts | whole))
+    main([str(tmp_path / "codes.npz"), "--top-k", "10"])
+    assert str(expected(parts, 10)) in capsys.readouterr().out
+
+
+def test_bytes_that_may_be_bits_or_packed(main, tmp_path):
+    parts = arrays()
+    loose = {part: (parts[part] >= 0).astype(np.uint8) for part in ("database", "query")}
+    np.savez(tmp_path / "loose.npz", **(parts | loose))
+    with pytest.raises(SystemExit, match="database holds 0 and 1 alone in uint8: if a byte is a bit, save it as bool"):
+        main([str(tmp_path / "loose.npz")])
+    main([str(tmp_path / "loose.npz"), "--bits", "96"])
+    np.savez(tmp_path / "large.npz", **(parts | {"database": np.full((60, 12), 7)}))
+    with pytest.raises(SystemExit, match="database must be packed uint8, real values, 0/1 or ±1, got int64 beyond ±1"):
+        main([str(tmp_path / "large.npz")])
+
+
 def test_published_codes(main, capsys):
     published = Path(__file__).parents[2] / "shared" / "data" / "ucf101_64bit.npz"
     if not published.exists():

@@ -185,7 +185,7 @@ def test_reservations_name_what_differs(tmp_path):
     assert run.reservations() == [
         "backbone lite0, the paper's number is of resnet50",
         "the backbone began with random weights, the paper's with those of ImageNet or Kinetics",
-        "images of 32 pixels, where 224 are usual",
+        "pictures of 32 pixels, where 224 are usual",
         "mAP, the paper has mAP@1000",
         "AP is divided by relevant, in the paper by the relevant retrieved",
     ]

@@ -156,10 +156,28 @@ def test_broken_videos_are_looked_for_where_asked(folder, tmp_path):
     write_moving_videos(root, objects, n_train=16, n_test=8, seed=0)
     damaged = hmdb51(root)
     damaged.queries.absolute(0).write_bytes(b"no video")
-    with pytest.raises(OSError, match="1 videos cannot be read: .*; mend them, or leave them out by --on-missing skip"):
+    with pytest.raises(OSError, match="1 videos cannot be read or are too short: .*; mend them, or leave them out"):
         checked_videos(damaged, parser().parse_args(["--check-videos"]))
     left = checked_videos(damaged, parser().parse_args(["--check-videos", "--on-missing", "skip"]))
     assert left.skipped == (damaged.queries.paths[0],)
+
+
+def test_short_videos_have_a_policy(folder, capsys):
+    splits = hmdb51(folder)
+    checked_videos(splits, parser().parse_args(["--check-videos", "--frames", "40", "--stride", "1"]))
+    assert "24 videos have fewer frames than a clip spans, 40" in capsys.readouterr().out
+    with pytest.raises(OSError, match="24 videos cannot be read or are too short"):
+        checked_videos(splits, parser().parse_args(["--check-videos", "--frames", "40", "--on-short", "stop"]))
+    stopping = recipe(folder, "--frames", "40", "--on-short", "stop")
+    with pytest.raises(OSError, match="short"):
+        video_datasets(stopping)(nn.Identity())(splits.train, train=True)[0, 0]
+    assert recipe(folder, "--frames", "40").on_short == "loop"
+
+
+def test_methods_over_frames_take_an_image_network(folder):
+    assert recipe(folder, "--method", "srh").backbone == "resnet50"
+    assert recipe(folder, "--method", "srh", "--backbone", "resnet10t").backbone == "resnet10t"
+    assert recipe(folder, "--method", "dch").backbone == "mfnet3d"
 
 
 def test_a_synthetic_run_takes_small_values_where_nothing_is_said(tmp_path, monkeypatch):

@@ -134,11 +134,11 @@ class RunRecord:
                 notes.append(f"{size:,.0f} {what}, the paper has {expected:,}")
         if paper.backbone not in ("any", self.backbone.lower().split(".")[0]):
             notes.append(f"backbone {self.backbone or 'unknown'}, the paper's number is of {paper.backbone}")
-        if self.recipe.get("pretrained") is False:
+        if self.recipe.get("pretrained") is False and not self.recipe.get("weights"):
             notes.append("the backbone began with random weights, the paper's with those of ImageNet or Kinetics")
         image_size = number(self.recipe, "image_size")
         if image_size is not None and image_size < _IMAGE_SIZE:
-            notes.append(f"images of {image_size:.0f} pixels, where {_IMAGE_SIZE} are usual")
+            notes.append(f"pictures of {image_size:.0f} pixels, where {_IMAGE_SIZE} are usual")
         top_k = self.metrics.get("top_k")
         if top_k != protocol.top_k:
             notes.append(f"mAP{_cut(top_k)}, the paper has mAP@{protocol.top_k}")

@@ -42,6 +42,7 @@ _OVERRIDES = (
     "frame_stride",
     "n_clips",
     "flip",
+    "on_short",
     "weights",
 )
 
@@ -91,7 +92,12 @@ def add_video_arguments(parser: argparse.ArgumentParser) -> None:
     clips.add_argument(
         "--check-videos",
         action="store_true",
-        help="decode the first frame of every video first; --on-missing says what to do about broken ones",
+        help="decode every video first; --on-missing says what to do about broken ones",
+    )
+    clips.add_argument(
+        "--on-short",
+        choices=("loop", "hold", "stop"),
+        help="what to do with a video shorter than a clip: loop it, hold its last frame, or stop (default: loop)",
     )
     clips.add_argument(
         "--counts", action="store_true", help="print what was found beside the paper's Table 1, and stop"
@@ -214,11 +220,14 @@ def recipe_from(args: argparse.Namespace, splits: Splits) -> Recipe:
     """
     name = args.preset or "csq-paper"
     method = args.method or ("ours" if name == "ours" else "csq")
+    backbone = args.backbone
+    if method in FRAME_METHODS and backbone == "mfnet3d":  # these look at frames, one by one
+        backbone = "resnet50"
     recipe = preset(
         name,
         splits.name,
         method=method,
-        backbone=args.backbone,
+        backbone=backbone,
         n_bits=64 if args.n_bits is None else args.n_bits,
         seed=args.seed,
         multi_label=splits.train.labels.ndim == 2,
@@ -314,6 +323,12 @@ def stopping(parser: argparse.ArgumentParser) -> Iterator[None]:
 # What the library calls things, and the option that sets them.
 _OPTIONS = (
     ('on_missing="skip"', "--on-missing skip"),
+    (
+        "hashcenters.data.videos.unreadable_videos(videos) lists missing and broken ones, splits.without(...) "
+        "leaves them out",
+        "--check-videos --on-missing skip leaves such videos out",
+    ),
+    ("video_backbones() lists all", "frames:NAME takes an image network"),
     ("pass pretrained=False and load weights of yours with load_state_dict", "pass --no-pretrained"),
     ("n_train_per_class=", "--train-per-class "),
     ("n_queries_per_class=", "--queries-per-class "),

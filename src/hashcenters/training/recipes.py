@@ -57,6 +57,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": get_args(OptimizerName),
     "schedule": get_args(ScheduleName),
     "modality": ("image", "video"),
+    "on_short": ("loop", "hold", "stop"),
     "transform": ("csq", "deephash", "timm", "csq-clip", "plain-clip", "whole-clip"),
 }
 
@@ -108,6 +109,8 @@ class Recipe:
         n_frames: frames of a clip, like all below for videos alone.
         frame_stride: distance of a clip's neighbours, in frames of the video.
         n_clips: clips of a video whose logits are averaged when it is encoded.
+        on_short: what to do with a video that is shorter than a clip: ``"loop"`` it, ``"hold"`` its last frame, or
+            ``"stop"``.
         flip: mirror clips at random; not where left and right are classes.
         augmented_database: encode the database as training clips are, at random.
         weights: file with the weights that an MFNet3D begins with, or None.
@@ -162,6 +165,7 @@ class Recipe:
     n_frames: int = 16
     frame_stride: int = 2
     n_clips: int = 1
+    on_short: Literal["loop", "hold", "stop"] = "loop"
     flip: bool = True
     augmented_database: bool = False
     weights: str | None = None

@@ -382,8 +382,9 @@ class _Run:
         named = {"name": self.splits.name, "top_k": self.splits.top_k, "n_held_out": len(self.held_out or ())}
         sizes = {f"n_{name}": int(counts[name]) for name in ("train", "queries", "database")}
         sizes["skipped"] = int(counts.get("skipped", 0))
+        left_out = {"skipped_paths": list(getattr(self.splits, "skipped", ()))}
         rest = {"n_classes": self.n_classes, "imbalance": counts["data_imbalance"], "report": self.splits.report()}
-        return named | sizes | rest
+        return named | sizes | left_out | rest
 
     # Training.
 

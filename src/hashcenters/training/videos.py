@@ -19,10 +19,11 @@ from hashcenters.data.items import ItemList, ItemSplits
 from hashcenters.data.moving import moving_objects, write_moving_videos
 from hashcenters.data.videos import (
     VideoDataset,
+    clip_span,
     csq_clip_transform,
+    frame_counts,
     plain_clip_transform,
     read_frames,
-    unreadable_videos,
     whole_clip_transform,
 )
 from hashcenters.models.hasher import Hasher
@@ -143,6 +144,7 @@ def video_datasets(recipe: Recipe) -> Callable[[Hasher], MakeDataset]:
             train=augmented,
             targets=targets,
             seed=recipe.seed,
+            on_short=recipe.on_short,
         )
         return _Augmented(dataset) if augmented and not train else dataset
 
@@ -214,26 +216,34 @@ def make_synthetic(args: argparse.Namespace, *, layout: Literal["hmdb51", "ucf10
 
 
 def checked_videos(splits: ItemSplits, args: argparse.Namespace) -> ItemSplits:
-    """Open every video where the arguments ask for it, and do what they say about broken ones.
+    """Decode every video where the arguments ask for it, and do what they say about broken and short ones.
 
     Args:
         splits: the videos.
         args: what ``add_video_arguments`` parsed.
 
     Returns:
-        The splits, without broken videos.
+        The splits, without broken videos, and with ``--on-short stop`` without those that are shorter than a clip.
 
     Raises:
-        OSError: some are broken, and the policy is to stop.
+        OSError: there are such, and the policy is to stop.
     """
     if args.synthetic:  # not to be taken for the data set whose layout it has
         splits = replace(splits, name=f"{splits.name}-synthetic")
     if not args.check_videos:
         return splits
-    broken = sorted({path for videos in (splits.queries, splits.database) for path in unreadable_videos(videos)})
+    counts = frame_counts(splits.queries) | frame_counts(splits.database)
+    span = clip_span(args.n_frames or Recipe.n_frames, args.frame_stride or Recipe.frame_stride)
+    short = [path for path, n_frames in counts.items() if 0 < n_frames < span]
+    broken = sorted(path for path, n_frames in counts.items() if not n_frames)
+    if args.on_short == "stop":
+        broken = sorted((*broken, *short))
+    elif short:
+        print(f"{len(short)} videos have fewer frames than a clip spans, {span}; --on-short says what happens to them")
     if broken and args.on_missing == "stop":
         named = ", ".join(broken[:5]) + (", ..." if len(broken) > 5 else "")
         raise OSError(
-            f"{len(broken)} videos cannot be read: {named}; mend them, or leave them out by --on-missing skip"
+            f"{len(broken)} videos cannot be read or are too short: {named}; mend them, or leave them out by "
+            "--on-missing skip"
         )
     return splits.without(broken) if broken else splits

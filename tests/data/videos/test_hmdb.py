@@ -106,7 +106,7 @@ def test_absent_data_shows_the_layout(tmp_path):
     archive(tmp_path)
     for file in (tmp_path / "testTrainMulti_7030_splits").glob("*_split3.txt"):
         file.unlink()
-    with pytest.raises(FileNotFoundError, match=r"<class>_test_split3.txt' does not exist\. The expected layout is\n"):
+    with pytest.raises(FileNotFoundError, match=r"brush_hair_test_split3.txt' does not exist\. The expected"):
         hmdb51(tmp_path, split=3)
     (tmp_path / "hmdb51_org").rename(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError, match=r"hmdb51_org/brush_hair' does not exist\. The expected layout is\n"):
@@ -137,3 +137,15 @@ def test_there_are_three_splits(tmp_path):
         hmdb51(tmp_path, split=0)
     with pytest.raises(TypeError, match="split must be an int, got '1'"):
         hmdb51(tmp_path, split="1")
+
+
+def test_a_class_without_its_list_is_not_forgotten(tmp_path):
+    archive(tmp_path)
+    lists = sorted((tmp_path / "testTrainMulti_7030_splits").glob("*_split1.txt"))
+    lists[-1].unlink()
+    with pytest.raises(FileNotFoundError, match=f"{lists[-1].name}' does not exist"):
+        hmdb51(tmp_path)
+    for file in (tmp_path / "testTrainMulti_7030_splits").iterdir():
+        file.unlink()
+    with pytest.raises(FileNotFoundError, match="<class>_test_split1.txt' does not exist"):
+        hmdb51(tmp_path)

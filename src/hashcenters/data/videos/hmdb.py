@@ -61,9 +61,10 @@ def hmdb51(root: str | Path, *, split: int = 1, on_missing: OnMissing = "stop") 
     if not lists.is_dir():
         raise absent(lists, _LAYOUT)
     ending = f"_test_split{split}.txt"
-    classes = tuple(sorted(file.name[: -len(ending)] for file in lists.glob(f"?*{ending}")))
-    if not classes:
-        raise absent(lists / f"<class>{ending}", _LAYOUT)
+    classes = tuple(sorted({file.name.rpartition("_test_split")[0] for file in lists.glob("?*_test_split[123].txt")}))
+    for name in classes or ("<class>",):
+        if not (lists / f"{name}{ending}").is_file():  # its class would be missed by nobody
+            raise absent(lists / f"{name}{ending}", _LAYOUT)
     folder = "hmdb51_org/" if (root / "hmdb51_org").is_dir() else ""
     if not any((root / folder / name).is_dir() for name in classes):
         raise absent(root / "hmdb51_org" / classes[0], _LAYOUT)
