@@ -85,6 +85,15 @@ def test_methods_over_frames(method, trees, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "more", [["--centers", "semantic", "--preset", "ours"], ["--method", "itq", "--preset", "csq-official"]]
+)
+def test_features_of_frames(more, trees, tmp_path):
+    train(trees, "hmdb51", tmp_path / "run", "--backbone", "frames:resnet10t", *more, "--epochs", "1")
+    assert (tmp_path / "run" / "metrics.json").exists()
+
+
+@pytest.mark.slow
 def test_two_processes(trees, tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     out = tmp_path / "run"

@@ -10,7 +10,7 @@ from torch import nn
 from hashcenters import HashHead
 from hashcenters.data.moving import write_moving_videos
 from hashcenters.data.videos.hmdb import hmdb51
-from hashcenters.models import FrameEncoder, Hasher, MFNet3D
+from hashcenters.models import FrameAverage, Hasher, MFNet3D
 from hashcenters.training import preset
 from hashcenters.training.command_line import add_run_arguments, add_video_arguments, options_from, recipe_from
 from hashcenters.training.methods import make_network, make_plan
@@ -64,7 +64,9 @@ def test_networks(folder):
     clips = torch.rand(2, 3, 8, 32, 32)
     assert whole.eval()(clips).shape == (2, 16)
     frames = make_network(recipe(folder, "--backbone", "frames:resnet10t")).eval()
-    assert isinstance(frames, FrameEncoder)
+    assert isinstance(frames.backbone, FrameAverage)
+    assert len(frames.head.layers) == 3
+    assert frames(clips).shape == (2, 16)
     torch.testing.assert_close(frames(clips), frames(clips.flip(2)))  # an average knows no order
     for method in FRAME_METHODS:
         one = recipe(folder, "--backbone", "resnet10t", "--method", method)
@@ -74,6 +76,27 @@ def test_networks(folder):
         loss = plan.loss_fn(network(torch.rand(8, 3, 8, 32, 32)), labels)
         loss.backward()
         assert all(parameter.grad is not None for parameter in network.head.parameters())
+
+
+def test_heads_of_methods_fit_networks_of_frames(folder):
+    for method in ("dnnh", "orthohash"):
+        one = recipe(folder, "--backbone", "frames:resnet10t", "--method", method)
+        plan = make_plan(one, torch.arange(8) % 4, 4, 512)
+        network = make_network(one, plan.head)
+        assert network.head is plan.head
+        assert network(torch.rand(4, 3, 8, 32, 32)).shape == (4, 16)
+    with pytest.raises(ValueError, match=r"clips must have shape \(N, C, T, H, W\), T at least 1, got \(2, 3, 8, 8\)"):
+        FrameAverage(nn.Flatten())(torch.zeros(2, 3, 8, 8))
+
+
+def test_processes_wait_for_the_first_to_write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    naps = []
+    monkeypatch.setattr("time.sleep", naps.append)
+    with pytest.raises(RuntimeError, match="hmdb51-synthetic-videos was not written within 600 seconds"):
+        make_synthetic(parser().parse_args(["--synthetic"]), layout="hmdb51")
+    assert len(naps) == 3000
 
 
 def test_weights_to_begin_with(folder, tmp_path):
@@ -186,7 +209,8 @@ def test_a_synthetic_run_takes_small_values_where_nothing_is_said(tmp_path, monk
 
     def write(root, objects, **options):
         made.append(options)
-        root.mkdir(parents=True)
+        assert root.is_dir()
+        assert not list(root.iterdir())
 
     monkeypatch.setattr("hashcenters.training.videos.write_moving_videos", write)
     monkeypatch.chdir(tmp_path)

@@ -6,6 +6,7 @@ from hashcenters.models.hasher import Hasher
 from hashcenters.models.multifiber import MFNet3D, load_mfnet3d
 from hashcenters.models.sequence import (
     DifferentialLSTMHead,
+    FrameAverage,
     FrameEncoder,
     MeanPoolHead,
     RecurrentHead,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DifferentialLSTMHead",
+    "FrameAverage",
     "FrameEncoder",
     "Hasher",
     "MFNet3D",

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from hashcenters.checks import check_count
 from hashcenters.models.hasher import Hasher
 
-__all__ = ["DifferentialLSTMHead", "FrameEncoder", "MeanPoolHead", "RecurrentHead", "TemporalFusionHead"]
+__all__ = [
+    "DifferentialLSTMHead",
+    "FrameAverage",
+    "FrameEncoder",
+    "MeanPoolHead",
+    "RecurrentHead",
+    "TemporalFusionHead",
+]
 
 Pooling = Literal["mean", "max"]
 
@@ -298,6 +305,39 @@ class FrameEncoder(Hasher):
             )
         logits: Tensor = self.head(torch.unflatten(features, 0, (n_clips, n_frames)))
         return logits
+
+
+class FrameAverage(nn.Module):
+    """Make an image backbone one of clips: the mean of its features over the frames, which knows no order.
+
+    Args:
+        backbone: turns images (N, C, H, W) into features (N, width).
+
+    Attributes:
+        backbone: the image backbone.
+
+    Shape:
+        * clips: (N, C, T, H, W), T at least 1.
+        * returns: features (N, width).
+
+    Raises:
+        ValueError: in the call, clips of another shape.
+
+    Examples:
+        >>> FrameAverage(nn.Flatten())(torch.zeros(2, 3, 5, 8, 8)).shape
+        torch.Size([2, 192])
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Return features (N, width) of clips (N, C, T, H, W)."""
+        if clips.ndim != 5 or clips.shape[2] == 0:
+            raise ValueError(f"clips must have shape (N, C, T, H, W), T at least 1, got {tuple(clips.shape)}")
+        features: Tensor = self.backbone(clips.transpose(1, 2).flatten(0, 1))
+        return torch.unflatten(features, 0, (clips.shape[0], clips.shape[2])).mean(dim=1)
 
 
 def _check_features(features: Tensor, in_features: int) -> None:

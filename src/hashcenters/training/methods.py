@@ -28,6 +28,7 @@ from hashcenters.models.hasher import Hasher
 from hashcenters.models.image import image_hasher
 from hashcenters.models.sequence import (
     DifferentialLSTMHead,
+    FrameAverage,
     FrameEncoder,
     MeanPoolHead,
     RecurrentHead,
@@ -211,7 +212,10 @@ def make_network(recipe: Recipe, head: nn.Module | None = None) -> Hasher:
         [(512, 512), (64, 512)]
     """
     if recipe.modality == "video":
-        return _video_network(recipe)
+        clips = _video_network(recipe)
+        if head is not None:
+            clips.head = head  # type: ignore[assignment]
+        return clips
     network = image_hasher(
         recipe.backbone, recipe.n_bits, pretrained=recipe.pretrained, image_size=recipe.image_size, hidden_features=()
     )
@@ -231,8 +235,10 @@ def _video_network(recipe: Recipe) -> Hasher:
         frames = image_hasher(
             name, recipe.n_bits, pretrained=recipe.pretrained, image_size=recipe.image_size, hidden_features=()
         )
-        head = _FRAME_HEADS.get(recipe.method, MeanPoolHead)(frames.head.in_features, recipe.n_bits)
-        return FrameEncoder(frames.backbone, head)
+        width = frames.head.in_features
+        if recipe.method in FRAME_METHODS:
+            return FrameEncoder(frames.backbone, _FRAME_HEADS[recipe.method](width, recipe.n_bits))
+        return Hasher(FrameAverage(frames.backbone), _head(recipe, width))
     from hashcenters.models.video import video_hasher  # pytorchvideo is needed here alone
 
     mfnet = recipe.backbone == "mfnet3d"

@@ -597,7 +597,7 @@ def _csq_official_video(recipe: Recipe, multi_label: bool) -> Recipe:
             (
                 uses.training,
                 "The source begins with an MFNet3D that was fine-tuned on the labels of the same data set: pass such a "
-                "file by --weights; without it the backbone begins with random weights.",
+                "file by --weights.",
             ),
             (
                 True,
@@ -612,8 +612,8 @@ def _csq_official_video(recipe: Recipe, multi_label: bool) -> Recipe:
             (
                 uses.training,
                 "The source divides the rate by 10 after 50,000, 100,000 and 150,000 samples (UCF101: 200,000 and "
-                "400,000), and halves it in the first 100 steps; here it falls every 14 (21) epochs, from the first "
-                "step on.",
+                "400,000), and halves it in the first 100 steps; here it falls every 14 (21) epochs, to the end, and "
+                "the first steps are like the others.",
             ),
             (uses.training, "There is no L_Q in the source's video code."),
             (uses.training and not uses.csq, _RECIPE_OF_CSQ),

@@ -624,7 +624,7 @@ class _Run:
         shares = {
             name: features_of(
                 self.network,
-                self.make_dataset(items, train=False),
+                self.make_dataset(items, train=False, database=name == "database"),
                 items.labels,
                 accelerator=self.accelerator,
                 loading=self.loading,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -58,6 +60,7 @@ _SMALL = {
     "n_bits": 16,
 }
 _N_TRAIN, _N_TEST = 2000, 400
+_WAIT = 600  # seconds
 
 
 class ClipAverage(Hasher):
@@ -207,12 +210,18 @@ def make_synthetic(args: argparse.Namespace, *, layout: Literal["hmdb51", "ucf10
     args.select_last = args.select_last or not args.select_on_test  # a tenth less to train on would be missed
     args.out_base = args.out_base.parent / f"{layout}-synthetic"
     if int(os.environ.get("LOCAL_RANK", 0)) == 0 and not args.root.exists():
-        unfinished = args.root.with_name(f".{args.root.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
+        args.root.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{args.root.name}.", dir=args.root.parent))
         write_moving_videos(unfinished, moving_objects(), n_train=_N_TRAIN, n_test=_N_TEST, seed=0, layout=layout)
-        unfinished.rename(args.root)
-    while not args.root.exists():  # another process of this machine writes them
+        try:
+            unfinished.rename(args.root)
+        except OSError:  # another run was quicker
+            shutil.rmtree(unfinished)
+    for _ in range(_WAIT * 5):  # another process of this machine may be writing them
+        if args.root.exists():
+            return
         time.sleep(0.2)
+    raise RuntimeError(f"{args.root} was not written within {_WAIT} seconds; see what the first process says")
 
 
 def checked_videos(splits: ItemSplits, args: argparse.Namespace) -> ItemSplits:
