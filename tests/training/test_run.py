@@ -377,6 +377,26 @@ def test_a_run_that_was_refused_blocks_no_folder(tmp_path):
     assert json.loads((folder / "config.json").read_text())["options"]["arguments"] == {"root": "here"}
 
 
+def test_what_a_run_that_was_given_up_left_is_not_taken(tmp_path, monkeypatch):
+    """Placed centers come from the features of the network at hand, not from those of another that began here."""
+    recipe = dataclasses.replace(RECIPE, **METHODS["ours"], n_epochs=1)
+    folder = tmp_path / "run"
+
+    def kill(self, *arguments, **more):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", kill)
+        with pytest.raises(Killed):
+            do(folder, recipe)
+    left = load_file(folder / "similarity.safetensors")["similarity"]
+    other = dataclasses.replace(recipe, seed=1)
+    do(folder, other, resume=True)
+    do(tmp_path / "whole", other)
+    assert not torch.equal(left, load_file(folder / "similarity.safetensors")["similarity"])
+    assert_same_run(tmp_path / "whole", folder)
+
+
 def test_what_a_loss_compares_is_the_part_of_a_batch(tmp_path):
     with pytest.raises(ValueError, match="batch_size must be at least 2 with method 'hashnet', which compares samples"):
         do(tmp_path / "run", dataclasses.replace(RECIPE, method="hashnet"), n_accumulated=16)

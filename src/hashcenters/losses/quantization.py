@@ -10,8 +10,6 @@ from hashcenters.checks import check_logits
 
 __all__ = ["swd_quantization"]
 
-# A stream of its own, beside those of hashcenters.centers.randomness.
-
 
 def swd_quantization(logits: Tensor, *, from_logits: bool = True, seed: int | None = None) -> Tensor:
     """Compute how far the values of every bit are, over the batch, from fair signs.

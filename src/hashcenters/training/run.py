@@ -435,7 +435,7 @@ class _Run:
     def similarity(self) -> Tensor:
         """Return how similar the classes look to the backbone, float (n_classes, n_classes); kept in a file."""
         path = self.folder / "similarity.safetensors"
-        if self.options.resume and path.exists():
+        if self.checkpoint is not None and path.exists():  # otherwise it may be of a run that was given up
             return load_file(path)["similarity"]
         self.say("computing features, to give similar classes near centers")
         share = features_of(
